@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# Trains π0 with CFG-Flow on all tasks of libero_object: libero_object.sh [N_GPU] [Hydra overrides] (see ../launch.sh)
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../launch.sh" train object "$@"
