@@ -1,0 +1,1 @@
+"""Statistics and contexts: what the policy and the rollouts start from."""
