@@ -1,0 +1,134 @@
+"""Contexts: what a rollout starts from. A context is a task and one initial simulator state."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+
+LAYOUT_SEED = 1_000_000
+"""Scene seeds of training contexts start here; those of evaluation are below."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """One task in one scene."""
+
+    context_id: int
+    """Unique in the run, over all ranks."""
+    task_id: int
+    scene_seed: int
+    """Fixes the placement of fixtures and, without an initial state, that of the objects."""
+    init_state: np.ndarray | None = None
+    """(D,) float64 flattened simulator state; None keeps the layout drawn from `scene_seed`."""
+
+
+class ContextLoader:
+    """An endless stream of batches of contexts, split over ranks, that continues where it was saved.
+
+    Contexts go round the tasks. Each is a fresh layout drawn from the task's own placement regions, never one of the
+    benchmark's evaluation states, or the start of one of the task's demonstrations when `init_states` has them.
+
+    Args:
+        task_ids: the tasks, at least one.
+        batch_size: contexts per batch and rank.
+        init_states: task → demonstration start states (N, D) float64; None draws layouts.
+    """
+
+    def __init__(
+        self,
+        task_ids: Sequence[int],
+        batch_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        init_states: Mapping[int, np.ndarray] | None = None,
+    ):
+        if not task_ids:
+            raise ValueError("there is no task to draw contexts from")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.task_ids = list(task_ids)
+        self.batch_size = batch_size
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.init_states = init_states
+        self.position = 0
+        """Batches this rank has drawn."""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        while True:
+            first = (self.position * self.world_size + self.rank) * self.batch_size
+            self.position += 1
+            yield collate_contexts([self.context(first + i) for i in range(self.batch_size)])
+
+    def context(self, context_id: int) -> Context:
+        """The context with this number: the same in every run with the same seed."""
+        visit, slot = divmod(context_id, len(self.task_ids))
+        task_id = self.task_ids[slot]
+        scene_seed = LAYOUT_SEED + int(np.random.SeedSequence([self.seed, context_id]).generate_state(1)[0] % 2**31)
+        if self.init_states is None:
+            return Context(context_id, task_id, scene_seed)
+        states = self.init_states[task_id]
+        epoch, index = divmod(visit, len(states))
+        order = np.random.default_rng([self.seed, task_id, epoch]).permutation(len(states))
+        return Context(context_id, task_id, scene_seed, states[order[index]])
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the stream stands."""
+        return {"position": self.position}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Goes on from a saved position."""
+        self.position = state["position"]
+
+
+def collate_contexts(contexts: Sequence[Context]) -> dict[str, Any]:
+    """RIPT's batch of contexts, on the CPU, states in float64:
+
+    `task_id` (B,), `context_id` (B,), `scene_seed` (B,), `init_state` = {`states` (B, 1, D), `pad_mask` (B, D)}, where
+    `pad_mask` is True for real entries; a row without any is a context without an initial state.
+    """
+    width = max(0 if c.init_state is None else len(c.init_state) for c in contexts)
+    states = torch.zeros(len(contexts), 1, width, dtype=torch.float64)
+    pad_mask = torch.zeros(len(contexts), width, dtype=torch.bool)
+    for row, context in enumerate(contexts):
+        if context.init_state is not None:
+            states[row, 0, : len(context.init_state)] = torch.from_numpy(context.init_state)
+            pad_mask[row, : len(context.init_state)] = True
+    numbers = {
+        key: torch.tensor([getattr(c, key) for c in contexts]) for key in ("task_id", "context_id", "scene_seed")
+    }
+    return {**numbers, "init_state": {"states": states, "pad_mask": pad_mask}}
+
+
+def split_contexts(batch: Mapping[str, Any]) -> list[Context]:
+    """The contexts of a batch; the inverse of `collate_contexts`."""
+    contexts = []
+    for row in range(len(batch["task_id"])):
+        mask = batch["init_state"]["pad_mask"][row]
+        state = batch["init_state"]["states"][row, 0][mask].double().cpu().numpy() if mask.any() else None
+        context_id, task_id, scene_seed = (int(batch[key][row]) for key in ("context_id", "task_id", "scene_seed"))
+        contexts.append(Context(context_id, task_id, scene_seed, state))
+    return contexts
+
+
+def demonstration_start_states(path: Path) -> np.ndarray:
+    """The first simulator state of each demonstration (N, D) float64 in a LIBERO HDF5 file (`data/demo_i/states`).
+
+    Raises FileNotFoundError or ValueError naming file and key.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"demonstrations not found: {path}")
+    try:
+        with h5py.File(path) as file:
+            if "data" not in file or not len(file["data"]):
+                raise ValueError(f"{path}: no demonstrations under 'data'")
+            for name, demo in file["data"].items():
+                if "states" not in demo or demo["states"].ndim != 2 or not len(demo["states"]):
+                    raise ValueError(f"{path}: data/{name}/states is missing or not (T, D)")
+            return np.stack([np.asarray(demo["states"][0], np.float64) for demo in file["data"].values()])
+    except OSError as error:
+        raise ValueError(f"{path}: not a readable HDF5 file ({error})") from error

@@ -1,0 +1,1 @@
+"""Simulated environments, their worker processes and the runner on top of them."""

@@ -1,0 +1,351 @@
+"""One LIBERO task, simulated in this process: byte-equal to stepping LIBERO itself, and many times faster.
+
+Rendering costs twenty times as much as physics, and a policy that plays 50 actions open-loop looks only once
+in 50 steps. So images are rendered only at the steps that are asked for, and resets keep the compiled model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ript.env_runner.libero_benchmark import LiberoBenchmark
+from ript.env_runner.rendering import configure_rendering
+
+ACTION_DIM = 7
+AGENTVIEW = "agentview_image"
+CAMERAS = (AGENTVIEW, "robot0_eye_in_hand_image")
+PROPRIOCEPTION = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
+
+_DO_NOTHING = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+"""No motion, gripper open: what the official evaluation plays while objects settle."""
+
+_MAX_PLACEMENT_TRIES = 100
+
+Observation = dict[str, np.ndarray]
+"""What the policy's adapter reads, as LIBERO gives it: the images `agentview_image` and
+`robot0_eye_in_hand_image` `(H, W, 3)` uint8, still upside down; `robot0_eef_pos` (3,) in metres,
+`robot0_eef_quat` (4,) as x, y, z, w, `robot0_gripper_qpos` (2,) in metres."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class StartOfEpisode:
+    """What a reset returns."""
+
+    observation: Observation
+    """The observation after the waiting steps."""
+
+    init_state: np.ndarray
+    """The flattened simulator state `(D,)` float64 the episode started from, before the waiting steps."""
+
+    init_hash: str
+    """SHA-256 (hex) of the scene; equal hashes mean the same fixtures and the same state, bit for bit."""
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What happened while a chunk of actions was executed."""
+
+    rewards: np.ndarray
+    """`(executed,)` float64: 1 at the step that solved the task, else 0."""
+
+    executed: int
+    """Number of actions executed; fewer than given only when one of them solved the task."""
+
+    success: bool
+    """Whether the task was solved; the episode is then over."""
+
+    observations: dict[int, Observation]
+    """Observations by the number of actions of this chunk executed before them."""
+
+    frames: list[np.ndarray]
+    """Upright video frames `(H, W, 3)` uint8 of the agentview camera, oldest first."""
+
+
+class LiberoEnv:
+    """One task of a LIBERO suite, stepped in chunks.
+
+    For equal `scene_seed`, initial state and actions, states, proprioception and images are those of LIBERO's
+    own `OffScreenRenderEnv`, seeded before each reset and rendered at every step.
+
+    A reset seeds NumPy's global generator, from which LIBERO draws layouts.
+
+    Args:
+        benchmark_name: a suite of `SUITE_MAX_STEPS`.
+        task_id: the task's number in the suite.
+        image_size: height and width of observation images in pixels.
+        render_images: False makes no OpenGL context; observations then have no images.
+
+    Raises:
+        ValueError: unknown suite or task, or `image_size` below 1.
+    """
+
+    def __init__(self, benchmark_name: str, task_id: int, image_size: int = 256, render_images: bool = True) -> None:
+        if image_size < 1:
+            raise ValueError(f"image_size must be at least 1, got {image_size}")
+        benchmark = LiberoBenchmark(benchmark_name)
+        self._bddl_file = benchmark.get_bddl_file(task_id)
+        self._label = f"{benchmark_name} task {task_id} ({benchmark.get_task_names()[task_id]})"
+        self._control: Any = _make_control_env(self._bddl_file, image_size, render_images)
+        self._gates: dict[str, _CameraGate] = {}
+        if render_images:
+            self._gates = {name: _CameraGate(self._control.env, name, image_size) for name in CAMERAS}
+        self._steps = 0
+        self._cannot_step: str | None = "step_chunk before the first reset"
+
+    @property
+    def simulator(self) -> Any:
+        """The robosuite environment, for code that needs privileged state (LIBERO's `BDDLBaseDomain`)."""
+        self._require_open()
+        return self._control.env
+
+    def get_state(self) -> np.ndarray:
+        """The flattened simulator state `(D,)` float64 now: time, joint positions, joint velocities."""
+        return np.array(self.simulator.sim.get_state().flatten(), dtype=np.float64)
+
+    def reset(self, scene_seed: int, init_state: np.ndarray | None = None, num_steps_wait: int = 10) -> StartOfEpisode:
+        """Start an episode.
+
+        The seed fixes what an initial state does not hold: where fixtures stand. Episodes start from the same
+        scene only when seed and state are both the same, which is what equal `init_hash`es say.
+
+        Args:
+            scene_seed: seeds LIBERO's layout sampling.
+            init_state: flattened simulator state `(D,)` to start from; None keeps the layout that was drawn.
+            num_steps_wait: steps to wait while objects settle, as the official evaluation does.
+
+        Raises:
+            ValueError: negative seed or wait; a state of another width, or not finite.
+        """
+        self._require_open()
+        if scene_seed < 0 or num_steps_wait < 0:
+            raise ValueError(f"scene_seed and num_steps_wait cannot be negative, got {scene_seed} and {num_steps_wait}")
+        given = None if init_state is None else self._checked_state(init_state)
+        self._cannot_step = "step_chunk after a reset that failed"
+        self._draw_layout(scene_seed)
+        state = self.get_state() if given is None else given
+        self._open_gates(CAMERAS if num_steps_wait == 0 else ())
+        raw = self._control.set_init_state(state)
+        init_hash = self._hash_scene(state)
+        for step in range(1, num_steps_wait + 1):
+            self._open_gates(CAMERAS if step == num_steps_wait else ())
+            raw = self._control.step(_DO_NOTHING)[0]
+        self._steps = 0
+        self._cannot_step = None
+        return StartOfEpisode(self._observation(raw), state, init_hash)
+
+    def step_chunk(
+        self,
+        actions: np.ndarray,
+        observe_every: int | None = None,
+        observe_last: bool = True,
+        frame_every: int | None = None,
+        frame_size: int | None = None,
+    ) -> ChunkResult:
+        """Execute actions one by one until they are used up or the task is solved.
+
+        Args:
+            actions: `(n, 7)`: position and axis-angle change in [-1, 1], gripper −1 open to 1 closed.
+            observe_every: observe after every so many actions of the chunk.
+            observe_last: observe after the last action; False spares the image that nobody looks at when the
+                episode's time is up.
+            frame_every: take a video frame after every so many steps, counted from the start of the episode.
+            frame_size: render frames at this size; None takes the agentview observation itself.
+
+        Raises:
+            ValueError: actions of another shape or not finite, an interval below 1, frames without
+                `render_images`; nothing is stepped.
+            RuntimeError: before the first reset, or after success.
+        """
+        self._require_open()
+        if self._cannot_step is not None:
+            raise RuntimeError(f"{self._label}: {self._cannot_step}")
+        actions = _checked_actions(actions)
+        self._check_intervals(observe_every, frame_every)
+        rewards: list[float] = []
+        observations: dict[int, Observation] = {}
+        frames: list[np.ndarray] = []
+        success = False
+        for executed, action in enumerate(actions, start=1):
+            is_last = executed == len(actions)
+            observe = observe_last if is_last else _is_due(executed, observe_every)
+            film = _is_due(self._steps + 1, frame_every)
+            self._open_gates(CAMERAS if observe else (AGENTVIEW,) if film and frame_size is None else ())
+            raw, reward, success, _ = self._control.step(action)
+            self._steps += 1
+            rewards.append(reward)
+            if observe:
+                observations[executed] = self._observation(raw)
+            if film:
+                frames.append(_upright(raw[AGENTVIEW]) if frame_size is None else self.render(frame_size))
+            if success:
+                self._cannot_step = "step_chunk after success; reset first"
+                break
+        return ChunkResult(np.array(rewards), len(rewards), bool(success), observations, frames)
+
+    def render(self, size: int) -> np.ndarray:
+        """An upright agentview image `(size, size, 3)` uint8 of this very moment, for videos.
+
+        Observation images are sampled shortly before a control step ends, so the two differ slightly.
+
+        Raises:
+            RuntimeError: the environment was made with `render_images=False`.
+        """
+        sim = self.simulator.sim
+        if not self._gates:
+            raise RuntimeError(f"{self._label} was made with render_images=False")
+        _make_context_current(sim)
+        return _upright(sim.render(camera_name="agentview", width=size, height=size))
+
+    def close(self) -> None:
+        """Free the simulation and its OpenGL context; a second call does nothing."""
+        if self._control is None:
+            return
+        if self._gates:
+            _make_context_current(self._control.sim)
+        self._gates = {}
+        self._control.close()
+        self._control = None
+
+    def _require_open(self) -> None:
+        if self._control is None:
+            raise RuntimeError(f"{self._label} is closed")
+
+    def _draw_layout(self, scene_seed: int) -> None:
+        simulator = self.simulator
+        self._open_gates(())
+        simulator.seed(scene_seed)
+        # Not ControlEnv.reset: its retry loop swallows every exception, even KeyboardInterrupt.
+        _until_placed(simulator.reset)
+        # A soft reset keeps the gripper's integrated command, a fresh model starts at zero.
+        gripper = simulator.robots[0].gripper
+        gripper.current_action = np.zeros_like(gripper.current_action)
+
+    def _checked_state(self, init_state: np.ndarray) -> np.ndarray:
+        state = np.array(init_state, dtype=np.float64)
+        width = self.get_state().shape
+        if state.shape != width:
+            raise ValueError(f"{self._label} needs an init_state of shape {width}, got {state.shape}")
+        if not np.isfinite(state).all():
+            raise ValueError(f"{self._label}: init_state has NaN or infinite entries")
+        return state
+
+    def _check_intervals(self, observe_every: int | None, frame_every: int | None) -> None:
+        for name, every in (("observe_every", observe_every), ("frame_every", frame_every)):
+            if every is not None and every < 1:
+                raise ValueError(f"{name} must be at least 1, got {every}")
+        if frame_every is not None and not self._gates:
+            raise ValueError(f"{self._label} was made with render_images=False and cannot take frames")
+
+    def _open_gates(self, cameras: tuple[str, ...]) -> None:
+        for name, gate in self._gates.items():
+            gate.is_open = name in cameras
+
+    def _observation(self, raw: dict[str, Any]) -> Observation:
+        return {name: np.asarray(raw[name]) for name in (*self._gates, *PROPRIOCEPTION)}
+
+    def _hash_scene(self, state: np.ndarray) -> str:
+        # A reset moves bodies of the model; geoms tell scenes of different assets apart.
+        model = self.simulator.sim.model
+        digest = hashlib.sha256()
+        for array in (
+            model.body_pos,
+            model.body_quat,
+            model.geom_pos,
+            model.geom_quat,
+            model.geom_size,
+            state,
+        ):
+            digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
+        return digest.hexdigest()
+
+
+class _CameraGate:
+    """Stands in for a camera's sensor: a blank image while closed, the rendered one while open.
+
+    robosuite samples every camera at every control step. Only the sensor is replaced, not the observable
+    around it, so its clock runs on and an open gate renders at the very substep at which LIBERO would have.
+    """
+
+    __modality__ = "image"
+
+    def __init__(self, simulator: Any, name: str, image_size: int) -> None:
+        self.is_open = False
+        self._simulator = simulator
+        self._sensor = simulator._observables[name]._sensor
+        self._blank = np.zeros((image_size, image_size, 3), dtype=np.uint8)
+        simulator.modify_observable(name, "sensor", self)
+
+    def __call__(self, obs_cache: dict[str, Any]) -> np.ndarray:
+        if not self.is_open:
+            return self._blank
+        _make_context_current(self._simulator.sim)
+        return self._sensor(obs_cache)
+
+
+class _NoMacroAdvice(logging.Filter):
+    """Drops robosuite's advice, at every import, to set up a private macro file."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "macro" not in record.getMessage()
+
+
+def _make_control_env(bddl_file: str, image_size: int, render_images: bool) -> Any:
+    configure_rendering()
+    logging.getLogger("robosuite_logs").addFilter(_NoMacroAdvice())
+    from libero.libero.envs.env_wrapper import ControlEnv
+
+    return _until_placed(
+        lambda: ControlEnv(
+            bddl_file_name=bddl_file,
+            use_camera_obs=render_images,
+            has_offscreen_renderer=render_images,
+            camera_heights=image_size,
+            camera_widths=image_size,
+            hard_reset=False,
+            ignore_done=True,  # the runner ends episodes, not robosuite's horizon of 1000 steps
+        )
+    )
+
+
+def _until_placed(draw: Callable[[], _T]) -> _T:
+    """Call `draw` until LIBERO's rejection sampling finds a layout without collisions, as LIBERO does."""
+    from robosuite.utils.errors import RandomizationError
+
+    for _ in range(_MAX_PLACEMENT_TRIES - 1):
+        try:
+            return draw()
+        except RandomizationError:
+            continue
+    return draw()
+
+
+def _make_context_current(sim: Any) -> None:
+    # robosuite does so only when it makes a context: with two environments in a process, the older one would
+    # draw and free its buffers in the other's context.
+    sim._render_context_offscreen.gl_ctx.make_current()
+
+
+def _checked_actions(actions: np.ndarray) -> np.ndarray:
+    actions = np.array(actions, dtype=np.float64)
+    if actions.ndim != 2 or actions.shape[1] != ACTION_DIM or len(actions) == 0:
+        raise ValueError(f"actions must have shape (n, {ACTION_DIM}) with n at least 1, got {actions.shape}")
+    if not np.isfinite(actions).all():
+        row, column = np.argwhere(~np.isfinite(actions))[0]
+        raise ValueError(f"actions[{row}, {column}] is {actions[row, column]}")
+    return actions
+
+
+def _is_due(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0
+
+
+def _upright(image: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(image[::-1, ::-1])

@@ -1,0 +1,305 @@
+"""Runs a π0 policy on LIBERO: one batched inference per 50 executed steps."""
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.checks import in_range, whole_number
+from ript.data.windows import Stride
+from ript.env_runner.episode import Episode
+from ript.env_runner.libero_benchmark import LiberoBenchmark
+from ript.env_runner.libero_env import LiberoEnv
+from ript.env_runner.pi0_runner_utils import collate_observations
+from ript.env_runner.rollout import Rollout, RolloutStart
+from ript.env_runner.workers import EnvPool
+from ript.env_vars import EnvSettings
+from ript.evaluation.success import Tally, summarize
+from ript.evaluation.videos import write_video
+
+logger = logging.getLogger(__name__)
+
+FRAMES_EVERY = 5
+"""Control steps between video frames: 4 frames per simulated second."""
+FRAME_SIZE = 256
+"""Side of video frames rendered for the eye (`PI0_RENDER_SOURCE=render`)."""
+
+
+class Pi0LiberoRunner:
+    """Rollouts of a policy on the tasks of one LIBERO suite.
+
+    Args:
+        benchmark_name: a suite, see `ript.env_runner.libero_benchmark.SUITE_MAX_STEPS`.
+        rollouts_per_env: evaluation rollouts per task.
+        num_parallel_envs: simulator processes.
+        max_episode_length: steps after waiting; None is the suite's. A value given is never overwritten.
+        task_names_to_use: tasks of `run`; None is all of the suite.
+        num_steps_wait: steps to let objects settle before the episode starts.
+        open_loop: executed steps per inference, at most the policy's chunk size.
+        image_size: side of the camera images in pixels.
+        window_stride: observations are recorded every so many steps, where training windows will start.
+        cfg_scale: guidance scale; 1 is the positive branch alone.
+        seed: seeds evaluation scenes and noise.
+        settings: what the `PI0_*` environment variables ask for; they win over the arguments.
+    """
+
+    def __init__(
+        self,
+        benchmark_name: str = "libero_spatial",
+        rollouts_per_env: int = 50,
+        num_parallel_envs: int = 2,
+        max_episode_length: int | None = None,
+        task_names_to_use: Sequence[str] | None = None,
+        num_steps_wait: int = 10,
+        open_loop: int = 50,
+        image_size: int = 256,
+        window_stride: Stride = 50,
+        cfg_scale: float = 1.0,
+        seed: int = 0,
+        settings: EnvSettings | None = None,
+    ):
+        for key, value, low in (
+            ("rollouts_per_env", rollouts_per_env, 1),
+            ("num_parallel_envs", num_parallel_envs, 1),
+            ("max_episode_length", max_episode_length, 1),
+            ("num_steps_wait", num_steps_wait, 0),
+            ("open_loop", open_loop, 1),
+            ("image_size", image_size, 1),
+        ):
+            whole_number(key, value, low)
+        in_range("cfg_scale", cfg_scale, 0)
+        self.benchmark: Any = self.make_benchmark(benchmark_name)
+        self.rollouts_per_env = rollouts_per_env
+        self.num_parallel_envs = num_parallel_envs
+        self.max_episode_length: int = max_episode_length or self.benchmark.max_episode_length
+        self.task_names = list(task_names_to_use or self.benchmark.get_task_names())
+        for name in self.task_names:
+            self.benchmark.get_task_id(name)
+        self.num_steps_wait = num_steps_wait
+        self.open_loop = open_loop
+        self.image_size = image_size
+        self.observe_every = self._observe_every(window_stride)
+        self.seed = seed
+        self.settings = settings or EnvSettings()
+        self.cfg_scale, self.is_positive = self._guidance(cfg_scale)
+        self._created: tuple[str, Any] | None = None
+
+    def make_benchmark(self, name: str) -> Any:
+        """The task list behind `benchmark`."""
+        return LiberoBenchmark(name)
+
+    def make_pool(self, task_id: int) -> Any:
+        """Starts the simulator processes of one task."""
+        return EnvPool(partial(LiberoEnv, self.benchmark.name, task_id, self.image_size), self.num_parallel_envs)
+
+    def check_policy(self, policy: PI0_OFT_Policy) -> None:
+        """Raises ValueError when the policy's chunks are shorter than `open_loop`."""
+        if self.open_loop > policy.chunk_size:
+            raise ValueError(f"open_loop={self.open_loop} is above the policy's chunk of {policy.chunk_size} actions")
+        policy.verbose = self.settings.verbose
+
+    def create_env(self, task_name: str) -> tuple[Any, int, int]:
+        """`(env, task_id, env_num)` for the task. The last task's environments are kept and given again."""
+        task_id = self.benchmark.get_task_id(task_name)
+        if self._created is None or self._created[0] != task_name:
+            self.close()
+            self._created = (task_name, self.make_pool(task_id))
+        return self._created[1], task_id, self.num_parallel_envs
+
+    def close(self) -> None:
+        """Ends the simulator processes."""
+        if self._created is not None:
+            self._created[1].close()
+            self._created = None
+
+    def run_policy_in_env(
+        self,
+        task_name: str,
+        policy: PI0_OFT_Policy,
+        all_init_states: Sequence[np.ndarray | None] | np.ndarray | None = None,
+        render: bool = False,
+        created_env: tuple[Any, int, int] | None = None,
+        random_init: bool = False,
+        scene_seeds: Sequence[int] | None = None,
+        noise_seeds: Sequence[Sequence[int]] | None = None,
+    ) -> Iterator[tuple[bool, float, Episode]]:
+        """Yields `(success, total_reward, episode)`, one per rollout, in order, each with its own episode.
+
+        Args:
+            all_init_states: one flattened simulator state (D,) per rollout, None among them for a fresh layout; absent
+                means `rollouts_per_env` of the benchmark's evaluation states.
+            render: record video frames.
+            created_env: what `create_env` gave.
+            random_init: fresh layouts instead of evaluation states.
+            scene_seeds: one per rollout; equal ones are the same scene.
+            noise_seeds: one per rollout, for the policy's noise.
+        """
+        pool, task_id, _ = created_env or self.create_env(task_name)
+        if all_init_states is None:
+            indices = range(self.rollouts_per_env)
+            starts = [self._evaluation_start(task_id, i, film=render, random_init=random_init) for i in indices]
+        else:
+            scene_seeds = scene_seeds or [self.seed] * len(all_init_states)
+            noise_seeds = noise_seeds or [(self.seed, i) for i in range(len(all_init_states))]
+            rows = zip(scene_seeds, all_init_states, noise_seeds, strict=True)
+            starts = [RolloutStart(scene, state, noise, film=render) for scene, state, noise in rows]
+        for episode in self.rollouts(pool, task_id, policy, starts):
+            yield episode.success, episode.total_reward, episode
+
+    def run(
+        self, policy: PI0_OFT_Policy, n_video: int = 0, do_tqdm: bool = False, cfg_scale: float | None = None
+    ) -> dict[str, Any]:
+        """Evaluates on the tasks of the runner: see `ript.evaluation.success.summarize` for the result."""
+        return summarize(self.evaluate(policy, n_video, do_tqdm, cfg_scale=cfg_scale))
+
+    def evaluate(
+        self,
+        policy: PI0_OFT_Policy,
+        n_video: int = 0,
+        do_tqdm: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        cfg_scale: float | None = None,
+    ) -> dict[str, Tally]:
+        """Task → tally of this rank's share of `rollouts_per_env` rollouts on evaluation states.
+
+        The first `n_video` rollouts of each task are filmed (`PI0_N_VIDEO` wins), into `PI0_VIDEO_DIR` or `videos`.
+        """
+        n_video = n_video if self.settings.n_video is None else self.settings.n_video
+        indices = range(rank, self.rollouts_per_env, world_size)
+        tallies = {}
+        total = len(self.task_names) * len(indices)
+        with tqdm(total=total, desc="evaluation", unit="rollout", disable=not do_tqdm) as bar:
+            for name in self.task_names:
+                task_id = self.benchmark.get_task_id(name)
+                starts = [self._evaluation_start(task_id, i, film=i < n_video) for i in indices]
+                pool = self.create_env(name)[0] if starts else None
+                tallies[name] = Tally()
+                rollouts = self.rollouts(pool, task_id, policy, starts, cfg_scale)
+                for index, episode in zip(indices, rollouts, strict=True):
+                    tallies[name] = tallies[name].add(episode)
+                    self._save_video(name, index, episode)
+                    bar.update()
+                    bar.set_postfix(
+                        success=f"{sum(t.k for t in tallies.values())}/{sum(t.n for t in tallies.values())}"
+                    )
+        return tallies
+
+    def rollouts(
+        self,
+        pool: Any,
+        task_id: int,
+        policy: PI0_OFT_Policy,
+        starts: Sequence[RolloutStart],
+        cfg_scale: float | None = None,
+    ) -> Iterator[Episode]:
+        """Plays all starts over the pool's environments and yields their episodes in order.
+
+        An environment that finishes takes the next start at once; each turn is one inference, batched over the
+        environments that still run, and one open-loop chunk in all of them in parallel.
+        """
+        self.check_policy(policy)
+        scale = self.cfg_scale if cfg_scale is None else self._guidance(cfg_scale)[0]
+        waiting = deque(enumerate(starts))
+        running: list[Rollout | None] = [None] * (pool.num_envs if pool else 0)
+        finished: dict[int, Episode] = {}
+        for index in range(len(starts)):
+            while index not in finished:
+                self._start_rollouts(pool, running, waiting, task_id, policy)
+                self._play_chunk(pool, running, policy, scale)
+                for slot, rollout in enumerate(running):
+                    if rollout is not None and rollout.done:
+                        finished[rollout.index] = rollout.episode()
+                        running[slot] = None
+            yield finished.pop(index)
+
+    def _start_rollouts(
+        self,
+        pool: Any,
+        running: list[Rollout | None],
+        waiting: deque[tuple[int, RolloutStart]],
+        task_id: int,
+        policy: PI0_OFT_Policy,
+    ) -> None:
+        """Gives each free environment the next start."""
+        taken = [waiting.popleft() if rollout is None and waiting else None for rollout in running]
+        if not any(taken):
+            return
+        requests = [self._reset_request(entry[1]) if entry else None for entry in taken]
+        for slot, (entry, reset) in enumerate(zip(taken, pool.reset(requests), strict=True)):
+            if entry is not None:
+                running[slot] = Rollout(
+                    *entry,
+                    reset,
+                    task_id=task_id,
+                    prompt=self.benchmark.get_language(task_id),
+                    norm_stats=policy.norm_stats,
+                    delta_actions=policy.card.delta_actions,
+                    max_episode_length=self.max_episode_length,
+                )
+
+    def _play_chunk(
+        self, pool: Any, running: Sequence[Rollout | None], policy: PI0_OFT_Policy, cfg_scale: float
+    ) -> None:
+        """One inference for all running rollouts, then their chunks."""
+        active = [rollout for rollout in running if rollout is not None]
+        chunks = policy.select_action(
+            collate_observations([rollout.observation for rollout in active]),
+            cfg_scale=cfg_scale,
+            is_positive=self.is_positive,
+            noise=torch.stack([rollout.noise(policy.chunk_size) for rollout in active]),
+        )
+        remaining = iter(chunks.float().cpu().numpy())
+        requests = [None if rollout is None else self._step_request(rollout, next(remaining)) for rollout in running]
+        for rollout, result in zip(running, pool.step_chunk(requests), strict=True):
+            if rollout is not None:
+                rollout.record(result)
+
+    def _reset_request(self, start: RolloutStart) -> dict[str, Any]:
+        return {
+            "scene_seed": start.scene_seed,
+            "init_state": start.init_state,
+            "num_steps_wait": self.num_steps_wait,
+        }
+
+    def _step_request(self, rollout: Rollout, chunk: np.ndarray) -> dict[str, Any]:
+        request = rollout.plan(chunk, self.open_loop) | {"observe_every": self.observe_every}
+        if rollout.start.film:
+            request["frame_every"] = FRAMES_EVERY
+            request["frame_size"] = FRAME_SIZE if self.settings.render_source == "render" else None
+        return request
+
+    def _evaluation_start(self, task_id: int, index: int, film: bool, random_init: bool = False) -> RolloutStart:
+        """Evaluation rollout `index`: state index mod 50, its own scene seed and noise."""
+        state = None
+        if not (random_init or self.settings.disable_init_states):
+            states = self.benchmark.get_task_init_states(task_id)
+            state = states[index % len(states)]
+        return RolloutStart(self.seed + index, state, (self.seed, task_id, index), film)
+
+    def _guidance(self, cfg_scale: float) -> tuple[float, int | None]:
+        wanted = cfg_scale if self.settings.cfg_scale is None else self.settings.cfg_scale
+        return (wanted if self.settings.enable_dual else 1.0), self.settings.is_positive
+
+    def _observe_every(self, window_stride: Stride) -> int | None:
+        """None when windows start where chunks do: the policy looks there anyway."""
+        if window_stride == "last":
+            return None
+        whole_number("window_stride", window_stride, 1)
+        if self.open_loop % window_stride:
+            raise ValueError(f"window_stride={window_stride} is not valid: must divide open_loop={self.open_loop}")
+        return None if window_stride == self.open_loop else window_stride
+
+    def _save_video(self, task_name: str, index: int, episode: Episode) -> None:
+        if episode.frames:
+            outcome = "success" if episode.success else "failure"
+            path = write_video(
+                episode.frames, self.settings.video_dir or "videos", f"{task_name}_{index:03d}_{outcome}"
+            )
+            logger.info("video: %s", path)

@@ -1,0 +1,49 @@
+"""The one place that chooses how MuJoCo renders without a display."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
+"""The off-screen backends in order of preference, each with the shared library it needs."""
+
+
+def configure_rendering() -> str:
+    """Choose MuJoCo's off-screen backend and tell MuJoCo and PyOpenGL about it.
+
+    Both read the environment when first imported, so call this before `mujoco` or `robosuite` is imported.
+    A backend already named by `MUJOCO_GL` is kept; else EGL (a GPU's driver or Mesa's software renderer) if
+    its library loads, else OSMesa.
+
+    Returns:
+        The backend, "egl" or "osmesa", now also the value of `MUJOCO_GL` and `PYOPENGL_PLATFORM`.
+
+    Raises:
+        ValueError: `MUJOCO_GL` names a backend that cannot render off-screen.
+        RuntimeError: `MUJOCO_GL` is unset and neither library is installed.
+    """
+    backend = os.environ.get("MUJOCO_GL", "").strip().lower() or _first_available_backend()
+    if backend not in LIBRARIES:
+        raise ValueError(f"MUJOCO_GL={backend!r} cannot render without a display; valid values: {', '.join(LIBRARIES)}")
+    os.environ["MUJOCO_GL"] = backend
+    os.environ["PYOPENGL_PLATFORM"] = backend
+    return backend
+
+
+def _first_available_backend() -> str:
+    for backend, library in LIBRARIES.items():
+        if _loads(library):
+            return backend
+    raise RuntimeError(
+        "No off-screen OpenGL library found; install one with "
+        "`apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri` or `apt-get install libosmesa6`."
+    )
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

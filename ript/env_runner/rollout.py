@@ -1,0 +1,114 @@
+"""One rollout in progress: what it starts from, what it has recorded, when it is over."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ript.data.norm_stats import PADDED_DIM, NormStats
+from ript.env_runner.episode import Episode
+from ript.env_runner.libero_env import ChunkResult, Observation, StartOfEpisode
+from ript.env_runner.pi0_runner_utils import actions_to_env, libero_obs_to_pi0, raw_state
+
+
+@dataclass(frozen=True)
+class RolloutStart:
+    """What fixes a rollout completely, given the policy."""
+
+    scene_seed: int
+    init_state: np.ndarray | None
+    """(D,) float64, or None for the layout drawn from the seed."""
+    noise_seed: Sequence[int]
+    """Seeds the policy's noise, so that a rollout does not depend on which others ran beside it."""
+    film: bool = False
+    """Record video frames."""
+
+
+class Rollout:
+    """Records one rollout, chunk by chunk, and becomes an `Episode`."""
+
+    index: int
+    """Its place among the rollouts asked for."""
+    start: RolloutStart
+
+    def __init__(
+        self,
+        index: int,
+        start: RolloutStart,
+        reset: StartOfEpisode,
+        *,
+        task_id: int,
+        prompt: str,
+        norm_stats: NormStats,
+        delta_actions: bool,
+        max_episode_length: int,
+    ):
+        entropy = np.random.SeedSequence(list(start.noise_seed)).generate_state(1, np.uint64)[0]
+        self._generator = torch.Generator().manual_seed(int(entropy >> np.uint64(1)))
+        self.index = index
+        self.start = start
+        self._task_id, self._prompt = task_id, prompt
+        self._init_hash = reset.init_hash
+        self._norm_stats, self._delta_actions = norm_stats, delta_actions
+        self._max_episode_length = max_episode_length
+        self._length = 0
+        self._chunks: list[np.ndarray] = []
+        self._played: list[np.ndarray] = []
+        self._results: list[ChunkResult] = []
+        self._observations: dict[int, dict[str, Any]] = {}
+        self._states: dict[int, np.ndarray] = {}
+        self._see(0, reset.observation)
+
+    @property
+    def done(self) -> bool:
+        """Solved, or out of steps."""
+        solved = bool(self._results) and self._results[-1].success
+        return solved or self._length >= self._max_episode_length
+
+    @property
+    def observation(self) -> dict[str, Any]:
+        """What the policy sees now."""
+        return self._observations[self._length]
+
+    def noise(self, chunk_size: int) -> Tensor:
+        """The noise (chunk_size, 32) of the next chunk."""
+        return torch.randn(chunk_size, PADDED_DIM, generator=self._generator)
+
+    def plan(self, chunk: np.ndarray, open_loop: int) -> dict[str, Any]:
+        """Takes the policy's normalised chunk (H, 7); returns the arguments of the environment's `step_chunk`."""
+        start_state = self._states[self._length] if self._delta_actions else None
+        count = min(open_loop, self._max_episode_length - self._length)
+        self._chunks.append(chunk)
+        self._played.append(actions_to_env(chunk, self._norm_stats, start_state)[:count])
+        return {"actions": self._played[-1], "observe_last": self._length + count < self._max_episode_length}
+
+    def record(self, result: ChunkResult) -> None:
+        """Takes what the environment did with the plan."""
+        for step, observation in result.observations.items():
+            self._see(self._length + step, observation)
+        self._results.append(result)
+        self._length += result.executed
+
+    def episode(self) -> Episode:
+        """The record of the finished rollout."""
+        played = zip(self._played, self._results, strict=True)
+        return Episode(
+            task_id=self._task_id,
+            task_description=self._prompt,
+            init_hash=self._init_hash,
+            actions=np.concatenate([actions[: result.executed] for actions, result in played]),
+            actions_normalized=np.stack(self._chunks),
+            executed=np.array([result.executed for result in self._results]),
+            observations={step: seen for step, seen in self._observations.items() if step < self._length},
+            states={step: state for step, state in self._states.items() if step < self._length},
+            rewards=np.concatenate([result.rewards for result in self._results]),
+            success=self._results[-1].success,
+            frames=[frame for result in self._results for frame in result.frames],
+        )
+
+    def _see(self, step: int, observation: Observation) -> None:
+        self._observations[step] = libero_obs_to_pi0(observation, self._norm_stats, self._prompt)
+        self._states[step] = raw_state(observation)

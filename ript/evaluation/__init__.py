@@ -1,0 +1,1 @@
+"""Success rates with intervals, and videos."""
