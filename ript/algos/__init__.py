@@ -1,0 +1,1 @@
+"""Policies, RL optimizers and reward functions."""

@@ -1,0 +1,1 @@
+"""Policies: a network with its tokenizer, statistics and parameter groups."""

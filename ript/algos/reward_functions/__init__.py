@@ -1,0 +1,1 @@
+"""Reward functions: episode in, scalar out."""

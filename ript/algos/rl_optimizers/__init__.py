@@ -1,0 +1,1 @@
+"""Rollouts, advantages, windows and the losses that learn from them."""

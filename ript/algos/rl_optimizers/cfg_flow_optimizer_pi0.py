@@ -1,0 +1,228 @@
+"""CFG-Flow: rollouts → advantages → windows → weighted conditional and unconditional flow losses → step."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.algos.rl_optimizers.advantages import Weighting, positive_weights, rloo_advantages
+from ript.algos.rl_optimizers.cfg_flow_loss import LossMode, cfg_flow_loss, draw_for_windows
+from ript.algos.rl_optimizers.metrics import rollout_metrics, update_metrics
+from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
+from ript.checks import in_range, one_of, whole_number
+from ript.data.windows import ShortWindows, Stride, Window, cut_windows
+from ript.distributed import Distributed
+from ript.env_runner.episode import Episode
+
+
+class CFGFlowOptimizerPI0:
+    """One call of `optimize` is one iteration: new rollouts, then gradient steps on their windows.
+
+    Args:
+        rollout_generator: where groups of rollouts come from.
+        reward_function: has `compute_reward(i, episode, batch) -> float`.
+        alpha_uncond: weight of the unconditional loss.
+        loss_mode: `dual` (both branches per window) or `dropout` (one, as published).
+        advantage_weighting: `binary` or `continuous`; `temperature` and `a_max` belong to the latter.
+        cond_dropout: probability of the unconditional branch in `dropout` mode.
+        window_stride: steps between windows, or `last`.
+        short_windows: `mask` what lies after the episode's end, or `skip` such windows.
+        max_windows_per_episode: keep the last ones only; None keeps all.
+        num_epochs: passes over the windows per iteration.
+        update_batch_size: windows of all ranks per gradient step; None takes all in one step.
+        optimizer_batch_size: windows per forward pass; bounds memory and changes nothing else.
+        gradient_clip: largest norm of each parameter group's gradient.
+        seed: seeds noise, time and the order of windows.
+    """
+
+    def __init__(
+        self,
+        rollout_generator: RolloutGenerator,
+        reward_function: Any,
+        *,
+        alpha_uncond: float = 0.1,
+        loss_mode: LossMode = "dual",
+        advantage_weighting: Weighting = "binary",
+        temperature: float = 1.0,
+        a_max: float = 5.0,
+        cond_dropout: float = 0.1,
+        window_stride: Stride = 50,
+        short_windows: ShortWindows = "mask",
+        max_windows_per_episode: int | None = None,
+        num_epochs: int = 1,
+        update_batch_size: int | None = None,
+        optimizer_batch_size: int = 8,
+        gradient_clip: float = 1.0,
+        use_tqdm: bool = True,
+        seed: int = 0,
+        distributed: Distributed | None = None,
+    ):
+        one_of("loss_mode", loss_mode, ("dual", "dropout"))
+        one_of("advantage_weighting", advantage_weighting, ("binary", "continuous"))
+        one_of("short_windows", short_windows, ("mask", "skip"))
+        in_range("alpha_uncond", alpha_uncond, 0)
+        in_range("cond_dropout", cond_dropout, 0, 1)
+        in_range("temperature", temperature, 1e-6)
+        in_range("a_max", a_max, 0)
+        in_range("gradient_clip", gradient_clip, 1e-6)
+        whole_number("max_windows_per_episode", max_windows_per_episode, 1)
+        whole_number("num_epochs", num_epochs, 1)
+        whole_number("update_batch_size", update_batch_size, 1)
+        whole_number("optimizer_batch_size", optimizer_batch_size, 1)
+        self.rollout_generator = rollout_generator
+        self.reward_function = reward_function
+        self.loss = partial(cfg_flow_loss, alpha_uncond=alpha_uncond, loss_mode=loss_mode, cond_dropout=cond_dropout)
+        self.advantage_weighting: Weighting = advantage_weighting
+        self.temperature, self.a_max = temperature, a_max
+        self.window_stride: Stride = window_stride
+        self.short_windows: ShortWindows = short_windows
+        self.max_windows_per_episode = max_windows_per_episode
+        self.num_epochs = num_epochs
+        self.update_batch_size = update_batch_size
+        self.optimizer_batch_size = optimizer_batch_size
+        self.gradient_clip = gradient_clip
+        self.use_tqdm = use_tqdm
+        self.seed = seed
+        self.distributed = distributed or Distributed()
+        self.iteration = 0
+
+    def optimize(
+        self,
+        model: PI0_OFT_Policy,
+        batch: Mapping[str, Any],
+        optimizers: Mapping[str, Optimizer],
+        data_iterator: Iterator[Mapping[str, Any]] | None = None,
+        dataloader: Iterable[Mapping[str, Any]] | None = None,
+    ) -> dict[str, float]:
+        """One iteration. `optimizers` has the keys of `model.trainable_params`. Returns metrics over all ranks."""
+        start = time.perf_counter()
+        model.model.eval()
+        episodes, _, valid_mask, checked = self.rollout_generator.generate_rollouts(
+            model, batch, data_iterator, dataloader
+        )
+        rewards = np.array([self.reward_function.compute_reward(i, e, batch) for i, e in enumerate(episodes)])
+        kept = [episode for episode, valid in zip(episodes, valid_mask, strict=True) if valid]
+        kept_rewards = rewards[valid_mask] if len(rewards) else rewards
+        advantages = rloo_advantages(kept_rewards, self.rollout_generator.rloo_batch_size)
+        metrics = rollout_metrics(
+            self.distributed, self.rollout_generator.env_runner.benchmark, episodes, kept_rewards, advantages, checked
+        )
+        collected = time.perf_counter()
+        windows = self.make_windows(model, kept, advantages)
+        metrics |= self.update(model, windows, advantages, optimizers)
+        self.iteration += 1
+        metrics["time/rollout_s"] = collected - start
+        metrics["time/update_s"] = time.perf_counter() - collected
+        return metrics
+
+    def make_windows(self, policy: PI0_OFT_Policy, episodes: Sequence[Episode], advantages: np.ndarray) -> list[Window]:
+        """The windows of this rank's episodes, each with its episode's advantage."""
+        counts = self.distributed.gather(len(episodes))
+        first = sum(counts[: self.distributed.rank])
+        return [
+            window
+            for i, (episode, advantage) in enumerate(zip(episodes, advantages, strict=True))
+            for window in cut_windows(
+                episode,
+                float(advantage),
+                first + i,
+                policy.norm_stats,
+                horizon=policy.chunk_size,
+                stride=self.window_stride,
+                short_windows=self.short_windows,
+                max_windows=self.max_windows_per_episode,
+                delta_actions=policy.card.delta_actions,
+            )
+        ]
+
+    def update(
+        self,
+        policy: PI0_OFT_Policy,
+        windows: Sequence[Window],
+        advantages: np.ndarray,
+        optimizers: Mapping[str, Optimizer],
+    ) -> dict[str, float]:
+        """Gradient steps on the windows of all ranks. A rank without windows takes part with zero gradients."""
+        weights = self._weights(windows, advantages)
+        most = self.distributed.max(len(windows))
+        share = (
+            most if self.update_batch_size is None else max(1, self.update_batch_size // self.distributed.world_size)
+        )
+        steps = -(-most // share) if most else 0
+        totals: dict[str, float] = defaultdict(float)
+        with tqdm(total=self.num_epochs * steps, desc="updates", disable=not self.use_tqdm, leave=False) as bar:
+            for epoch in range(self.num_epochs):
+                order = self._order(len(windows), epoch, shuffle=steps > 1)
+                for step in range(steps):
+                    chosen = order[step * share : (step + 1) * share]
+                    batch = [windows[i] for i in chosen]
+                    self._gradient_step(policy, batch, weights[chosen], optimizers, epoch, totals)
+                    bar.update()
+        return update_metrics(self.distributed, totals, len(windows), steps * self.num_epochs)
+
+    def accumulate_gradients(
+        self, policy: PI0_OFT_Policy, windows: Sequence[Window], weights: np.ndarray, epoch: int = 0
+    ) -> dict[str, float]:
+        """Adds the gradient of the mean loss over the windows of all ranks; returns this rank's sums of losses.
+
+        The result does not depend on `optimizer_batch_size`, nor on how the windows are spread over ranks.
+        """
+        sums: dict[str, float] = defaultdict(float)
+        count = sum(self.distributed.gather(len(windows)))
+        for first in range(0, len(windows), self.optimizer_batch_size):
+            part = windows[first : first + self.optimizer_batch_size]
+            weight = torch.from_numpy(weights[first : first + self.optimizer_batch_size]).float()
+            draw = draw_for_windows(part, (self.seed, self.iteration, epoch))
+            loss = self.loss(policy, part, weight, draw)
+            (loss.total.sum() / count).backward()
+            for name, values in zip(loss._fields, loss, strict=True):
+                known = values.detach()[~values.isnan()]
+                sums[f"{name}_sum"] += float(known.sum())
+                sums[f"{name}_count"] += len(known)
+        return sums
+
+    def _gradient_step(
+        self,
+        policy: PI0_OFT_Policy,
+        windows: Sequence[Window],
+        weights: np.ndarray,
+        optimizers: Mapping[str, Optimizer],
+        epoch: int,
+        totals: dict[str, float],
+    ) -> None:
+        for optimizer in optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        for name, value in self.accumulate_gradients(policy, windows, weights, epoch).items():
+            totals[name] += value
+        for group, parameters in policy.trainable_params.items():
+            self.distributed.sum_gradients(parameters)
+            norm = torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip, error_if_nonfinite=True)
+            totals[f"gradient_norm_{group}"] += float(norm)
+        for optimizer in optimizers.values():
+            optimizer.step()
+
+    def _weights(self, windows: Sequence[Window], advantages: np.ndarray) -> np.ndarray:
+        everyone = np.concatenate(self.distributed.gather(advantages))
+        std = float(everyone.std()) if len(everyone) else 0.0
+        own = np.array([window.advantage for window in windows])
+        return positive_weights(own, self.advantage_weighting, std, self.temperature, self.a_max)
+
+    def _order(self, count: int, epoch: int, shuffle: bool) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, self.iteration, epoch, self.distributed.rank])
+        return rng.permutation(count) if shuffle else np.arange(count)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to draw the same numbers."""
+        return {"iteration": self.iteration, "rollout_generator": self.rollout_generator.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a saved iteration."""
+        self.iteration = state["iteration"]
+        self.rollout_generator.load_state_dict(state["rollout_generator"])

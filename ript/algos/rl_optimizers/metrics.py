@@ -1,0 +1,68 @@
+"""Metrics of an iteration: sums and counts are added over ranks, then divided."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ript.distributed import Distributed
+from ript.env_runner.episode import Episode
+
+
+def rollout_metrics(
+    distributed: Distributed,
+    benchmark: Any,
+    episodes: Sequence[Episode],
+    rewards: np.ndarray,
+    advantages: np.ndarray,
+    checked: int,
+) -> dict[str, float]:
+    """Scores of the rollouts.
+
+    `episodes` are all rollouts tried; `rewards` and `advantages` those of the groups that are learned from; `checked`
+    is how many contexts this rank tried. A mean over nothing is left out.
+    """
+    names = benchmark.get_task_names()
+    sums = {
+        "rollout_checked": float(checked),
+        "env_steps": float(sum(e.length for e in episodes)),
+        "tried": float(len(episodes)),
+        "succeeded": float(sum(e.success for e in episodes)),
+        "learned": float(len(rewards)),
+        "reward": float(np.sum(rewards)),
+        "advantage": float(np.sum(advantages)),
+        "non_zero": float(np.count_nonzero(advantages)),
+    }
+    for episode in episodes:
+        for key, value in (("task_tried", 1.0), ("task_succeeded", float(episode.success))):
+            name = f"{key}/{names[episode.task_id]}"
+            sums[name] = sums.get(name, 0.0) + value
+    total = distributed.sum(sums)
+    metrics = {key: total[key] for key in ("rollout_checked", "env_steps")}
+    metrics["rollouts_learned_from"] = total["learned"]
+    metrics |= ratio("raw_success_rate", total["succeeded"], total["tried"])
+    metrics |= ratio("mean_scores", total["reward"], total["learned"])
+    metrics |= ratio("mean_advantage", total["advantage"], total["learned"])
+    metrics |= ratio("non_zero_adv_ratio", total["non_zero"], total["learned"])
+    for name in sorted(key.removeprefix("task_tried/") for key in total if key.startswith("task_tried/")):
+        succeeded, tried = total[f"task_succeeded/{name}"], total[f"task_tried/{name}"]
+        metrics |= ratio(f"rl_train_success_rate/{name}", succeeded, tried)
+    return metrics
+
+
+def update_metrics(
+    distributed: Distributed, totals: Mapping[str, float], num_windows: int, steps: int
+) -> dict[str, float]:
+    """Losses averaged over the windows that have them, gradient norms over steps (they are equal on all ranks)."""
+    total = distributed.sum({**totals, "num_windows": num_windows})
+    metrics = {"num_windows": total["num_windows"], "gradient_steps": float(steps)}
+    for name, key in (("total", "fm_loss"), ("positive", "fm_loss_pos"), ("unconditional", "fm_loss_uncond")):
+        metrics |= ratio(key, total.get(f"{name}_sum", 0.0), total.get(f"{name}_count", 0.0))
+    for group in ("model", "header"):
+        metrics |= ratio(f"gradient_norm_{group}", totals.get(f"gradient_norm_{group}", 0.0), steps)
+    return metrics
+
+
+def ratio(name: str, numerator: float, denominator: float) -> dict[str, float]:
+    """`{name: numerator / denominator}`, or nothing over nothing."""
+    return {name: numerator / denominator} if denominator else {}
