@@ -1,0 +1,114 @@
+"""From the configuration to the parts of a run; every bad value is refused here, before anything slow starts."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.checks import in_range, one_of, whole_number
+from ript.data.contexts import ContextLoader, demonstration_start_states
+from ript.distributed import Distributed
+from ript.env_vars import read_env_settings
+
+
+@dataclass
+class Parts:
+    """Everything the loop needs."""
+
+    policy: PI0_OFT_Policy
+    env_runner: Any
+    rl_optimizer: Any
+    loader: ContextLoader
+    optimizers: dict[str, Optimizer]
+    schedulers: dict[str, LRScheduler]
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`, `cpu` or `cuda`; with CUDA the device of this process's local rank."""
+    one_of("device", name, ("auto", "cpu", "cuda"))
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ValueError("device='cuda' is not valid: no CUDA device is available. Valid: auto, cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Raises ValueError for values that no part's constructor looks at."""
+    whole_number("seed", cfg.seed, 0)
+    whole_number("num_threads", cfg.num_threads, 1)
+    for key in ("n_steps", "rollout_steps", "save_interval", "log_interval", "cut", "keep_checkpoints"):
+        whole_number(f"training.{key}", cfg.training[key], 1)
+    whole_number("rollout.interval", cfg.rollout.interval, 1)
+    whole_number("rollout.n_video", cfg.rollout.n_video, 0)
+    in_range("rollout.cfg_scale", cfg.rollout.cfg_scale, 0)
+    for key in ("lr", "header_lr", "weight_decay"):
+        in_range(f"algo.{key}", cfg.algo[key], 0)
+    whole_number("algo.warmup_steps", cfg.algo.warmup_steps, 0)
+    one_of("algo.lr_schedule", cfg.algo.lr_schedule, ("constant", "cosine"))
+    one_of("algo.context_source", cfg.algo.context_source, ("layouts", "demonstrations"))
+    one_of("logging.wandb.mode", cfg.logging.wandb.mode, ("disabled", "offline", "online"))
+
+
+def build_parts(cfg: DictConfig, distributed: Distributed, pretrained_path: str | None) -> Parts:
+    """Builds the parts, the policy last: it is what takes long. Raises ValueError or FileNotFoundError.
+
+    `pretrained_path` is the configuration's, or the policy of the checkpoint that the run goes on from.
+    """
+    runner = _target(cfg.algo.env_runner)(settings=read_env_settings())
+    generator = _target(cfg.algo.rollout_generator)(env_runner=runner, distributed=distributed)
+    reward_function = _target(cfg.reward_function)()
+    rl_optimizer = _target(cfg.algo.rl_optimizer)(generator, reward_function, distributed=distributed)
+    loader = build_loader(cfg, runner, distributed)
+    device_id = distributed.device.index if distributed.device.type == "cuda" else None
+    policy = _target(cfg.algo.policy)(device_id, pretrained_path)
+    runner.check_policy(policy)
+    distributed.broadcast(policy.model.state_dict().values())
+    optimizers, schedulers = build_optimizers(cfg, policy)
+    return Parts(policy, runner, rl_optimizer, loader, optimizers, schedulers)
+
+
+def _target(node: DictConfig) -> Any:
+    """The class that `_target_` names, with the node's arguments bound.
+
+    Runtime objects are passed by calling it: Hydra would turn dataclasses among its own arguments into configs.
+    """
+    return instantiate(node, _partial_=True, _convert_="all")
+
+
+def build_loader(cfg: DictConfig, runner: Any, distributed: Distributed) -> ContextLoader:
+    """The stream of training contexts."""
+    task_ids = [runner.benchmark.get_task_id(name) for name in runner.task_names]
+    init_states = None
+    if cfg.algo.context_source == "demonstrations":
+        folder = Path(cfg.paths.demonstrations) / cfg.task.benchmark_name
+        names = runner.benchmark.get_task_names()
+        init_states = {i: demonstration_start_states(folder / f"{names[i]}_demo.hdf5") for i in task_ids}
+    batch_size = cfg.algo.demo_batch_size
+    return ContextLoader(task_ids, batch_size, cfg.seed, distributed.rank, distributed.world_size, init_states)
+
+
+def build_optimizers(cfg: DictConfig, policy: PI0_OFT_Policy) -> tuple[dict[str, Optimizer], dict[str, LRScheduler]]:
+    """AdamW and a schedule per parameter group: warm-up, then constant or cosine down to zero at the last step."""
+    rates = {"model": cfg.algo.lr, "header": cfg.algo.header_lr}
+    optimizers: dict[str, Optimizer] = {
+        group: AdamW(policy.trainable_params[group], lr=rate, weight_decay=cfg.algo.weight_decay)
+        for group, rate in rates.items()
+    }
+    warmup, steps = cfg.algo.warmup_steps, cfg.training.n_steps
+    schedulers: dict[str, LRScheduler] = {}
+    for group, optimizer in optimizers.items():
+        phases: list[LRScheduler] = [LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup)]
+        if cfg.algo.lr_schedule == "cosine":
+            phases.append(CosineAnnealingLR(optimizer, T_max=max(steps - warmup, 1)))
+        else:
+            phases.append(LinearLR(optimizer, 1.0, total_iters=1))
+        schedulers[group] = SequentialLR(optimizer, phases, milestones=[warmup])
+    return optimizers, schedulers

@@ -1,0 +1,172 @@
+"""The training loop: iterate, log, evaluate, save."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ript.distributed import Distributed
+from ript.evaluation.success import describe, merge, summarize
+from ript.training.build import Parts, build_parts, check_config, choose_device
+from ript.training.checkpoint import POLICY, find_checkpoint, load_state, save_checkpoint
+from ript.training.run_logging import RunLogger
+
+logger = logging.getLogger(__name__)
+
+
+class InputError(Exception):
+    """The user's configuration cannot be run; the message is all they need."""
+
+
+def run(cfg: DictConfig) -> None:
+    """Trains, or with `algo.eval_only` evaluates once, as the configuration says. Raises InputError for bad input."""
+    distributed, trainer = _prepare(cfg)
+    try:
+        with logging_redirect_tqdm():
+            if cfg.algo.eval_only:
+                trainer.evaluate()
+            else:
+                trainer.train()
+    finally:
+        trainer.close()
+        distributed.stop()
+
+
+def _prepare(cfg: DictConfig) -> tuple[Distributed, "Trainer"]:
+    try:
+        check_config(cfg)
+        device = choose_device(cfg.device)
+    except ValueError as error:
+        raise InputError(error) from error
+    torch.manual_seed(cfg.seed)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    else:
+        torch.set_num_threads(cfg.num_threads)
+    distributed = Distributed.start(device)
+    if not distributed.is_main:
+        logging.getLogger().setLevel(logging.WARNING)
+    try:
+        return distributed, Trainer(cfg, distributed)
+    except (ValueError, FileNotFoundError) as error:
+        distributed.stop()
+        raise InputError(error) from error
+
+
+class Trainer:
+    """A run in progress. Raises ValueError or FileNotFoundError for bad input before anything slow starts."""
+
+    def __init__(self, cfg: DictConfig, distributed: Distributed):
+        self.cfg = cfg
+        self.distributed = distributed
+        self.step = 0
+        """Iterations done."""
+        self.run_dir = Path(cfg.paths.run_dir)
+        pretrained_path = cfg.algo.pretrained_path
+        checkpoint = None
+        if cfg.training.resume:
+            checkpoint = find_checkpoint(self.run_dir, cfg.training.resume_path)
+            pretrained_path = str(checkpoint / POLICY)
+        self.parts: Parts = build_parts(cfg, distributed, pretrained_path)
+        if checkpoint is None:
+            self._set_aside_earlier_run()
+        else:
+            self._restore(checkpoint)
+        self.log = RunLogger(self.run_dir, cfg, enabled=distributed.is_main)
+
+    def train(self) -> None:
+        """Iterations up to `training.n_steps`, or `training.cut` of them; the last one is always saved."""
+        cfg = self.cfg.training
+        last = cfg.n_steps if cfg.cut is None else min(cfg.n_steps, self.step + cfg.cut)
+        data_iterator = iter(self.parts.loader)
+        hidden = not (self.cfg.logging.use_tqdm and self.distributed.is_main)
+        with tqdm(total=cfg.n_steps, initial=self.step, desc="iterations", disable=hidden) as bar:
+            while self.step < last:
+                self._iterate(data_iterator)
+                bar.update()
+                if self.cfg.rollout.enabled and (self.step % self.cfg.rollout.interval == 0 or self.step == last):
+                    self.evaluate()
+                if self.step % cfg.save_interval == 0 or self.step == last:
+                    self.save()
+
+    def evaluate(self) -> dict[str, Any]:
+        """Success on the benchmark's evaluation states, over all ranks; logged, and returned on every rank."""
+        start = time.perf_counter()
+        tallies = self.parts.env_runner.evaluate(
+            self.parts.policy,
+            n_video=self.cfg.rollout.n_video,
+            do_tqdm=self.cfg.logging.use_tqdm and self.distributed.is_main,
+            rank=self.distributed.rank,
+            world_size=self.distributed.world_size,
+            cfg_scale=self.cfg.rollout.cfg_scale,
+        )
+        result = summarize(merge(self.distributed.gather(tallies)))
+        rates = {f"rollout_success_rate/{name}": rate for name, rate in result["rollout_success_rate"].items()}
+        seconds = {"time/evaluation_s": time.perf_counter() - start}
+        self.log.log(self.step, "eval", {**result["rollout"], **rates, **seconds})
+        if self.distributed.is_main:
+            logger.info("evaluation after %d steps: success %s", self.step, describe(result))
+        return result
+
+    def save(self) -> None:
+        """Writes a checkpoint; rank 0 does, the others wait."""
+        random_states = self.distributed.gather(torch.get_rng_state())
+        if self.distributed.is_main:
+            keep = self.cfg.training.keep_checkpoints
+            state = {**self._state(), "random_states": random_states}
+            path = save_checkpoint(self.run_dir / "checkpoints", self.step, self.parts.policy, state, keep)
+            logger.info("checkpoint: %s", path)
+        self.distributed.barrier()
+
+    def close(self) -> None:
+        """Ends simulators and log writers."""
+        self.parts.env_runner.close()
+        self.log.close()
+
+    def _iterate(self, data_iterator: Any) -> None:
+        parts = self.parts
+        metrics = parts.rl_optimizer.optimize(
+            parts.policy, next(data_iterator), parts.optimizers, data_iterator, parts.loader
+        )
+        metrics |= {f"lr/{group}": s.get_last_lr()[0] for group, s in parts.schedulers.items()}
+        for scheduler in parts.schedulers.values():
+            scheduler.step()
+        self.step += 1
+        self.log.log(self.step, "train", metrics)
+
+    def _state(self) -> dict[str, Any]:
+        parts = self.parts
+        return {
+            "step": self.step,
+            "world_size": self.distributed.world_size,
+            "optimizers": {group: optimizer.state_dict() for group, optimizer in parts.optimizers.items()},
+            "schedulers": {group: scheduler.state_dict() for group, scheduler in parts.schedulers.items()},
+            "rl_optimizer": parts.rl_optimizer.state_dict(),
+            "loader": parts.loader.state_dict(),
+        }
+
+    def _restore(self, checkpoint: Path) -> None:
+        state = load_state(checkpoint)
+        parts = self.parts
+        self.step = state["step"]
+        for group in parts.optimizers:
+            parts.optimizers[group].load_state_dict(state["optimizers"][group])
+            parts.schedulers[group].load_state_dict(state["schedulers"][group])
+        parts.rl_optimizer.load_state_dict(state["rl_optimizer"])
+        parts.loader.load_state_dict(state["loader"])
+        if state["world_size"] == self.distributed.world_size:
+            torch.set_rng_state(state["random_states"][self.distributed.rank])
+        logger.info("resumed from %s", checkpoint)
+
+    def _set_aside_earlier_run(self) -> None:
+        """A new run never writes over an old one of the same name: that one is renamed."""
+        if self.distributed.is_main and self.run_dir.exists():
+            kept = self.run_dir.with_name(f"{self.run_dir.name}_until_{time.strftime('%Y%m%d_%H%M%S')}")
+            self.run_dir.rename(kept)
+            logger.info("the earlier run is kept as %s", kept)
+        self.distributed.barrier()

@@ -1,0 +1,75 @@
+"""Where metrics go: a JSONL file always, tensorboard and wandb when asked for, one line on the console."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+logger = logging.getLogger(__name__)
+
+CONSOLE = ("raw_success_rate", "mean_scores", "non_zero_adv_ratio", "num_windows", "fm_loss", "fm_loss_pos")
+
+
+class RunLogger:
+    """Writes metrics of rank 0; on other ranks it does nothing.
+
+    `metrics.jsonl` gets one JSON object a line, `{"step": …, "phase": "train" | "eval", metric: value}`, flushed at
+    once, so that a killed run keeps its curve.
+    """
+
+    def __init__(self, run_dir: Path, cfg: DictConfig, enabled: bool):
+        self.enabled = enabled
+        if not enabled:
+            return
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+        self._log_interval = cfg.training.log_interval
+        self._jsonl = (run_dir / "metrics.jsonl").open("a", buffering=1)
+        self._tensorboard = _tensorboard_writer(run_dir) if cfg.logging.tensorboard else None
+        self._wandb = _wandb_run(run_dir, cfg) if cfg.logging.wandb.mode != "disabled" else None
+
+    def log(self, step: int, phase: str, metrics: Mapping[str, float]) -> None:
+        """Records the metrics of iteration `step` (counted from 1)."""
+        if not self.enabled:
+            return
+        self._jsonl.write(json.dumps({"step": step, "phase": phase, **metrics}) + "\n")
+        if self._tensorboard is not None:
+            for name, value in metrics.items():
+                self._tensorboard.add_scalar(f"{phase}/{name}", value, step)
+        if self._wandb is not None:
+            self._wandb.log({f"{phase}/{name}": value for name, value in metrics.items()}, step=step)
+        if phase == "train" and step % self._log_interval == 0:
+            shown = ", ".join(f"{name} {metrics[name]:.4g}" for name in CONSOLE if name in metrics)
+            logger.info("step %d: %s", step, shown)
+
+    def close(self) -> None:
+        """Ends the writers."""
+        if not self.enabled:
+            return
+        self._jsonl.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def _tensorboard_writer(run_dir: Path) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run_dir / "tensorboard"))
+
+
+def _wandb_run(run_dir: Path, cfg: DictConfig) -> Any:
+    import wandb
+
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    return wandb.init(
+        project=cfg.logging.wandb.project,
+        name=run_dir.name,
+        mode=cfg.logging.wandb.mode,
+        dir=str(run_dir),
+        config=config,
+    )
