@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER, PI0_OFT_Policy
+from ript.checks import one_of
 from ript.env_runner.libero_env import ChunkResult, Observation, StartOfEpisode
 from ript.env_runner.pi0_libero_runner import Pi0LiberoRunner
 from ript.models.pi0.checkpoint import PolicyCard, save_model
@@ -33,9 +34,7 @@ class PlanarEnv:
         self.target = TARGETS[task_id]
         self.position = np.zeros(2)
 
-    def reset(
-        self, scene_seed: int, init_state: np.ndarray | None = None, num_steps_wait: int = 10
-    ) -> StartOfEpisode:
+    def reset(self, scene_seed: int, init_state: np.ndarray | None = None, num_steps_wait: int = 10) -> StartOfEpisode:
         drawn = np.random.default_rng(scene_seed).uniform(-0.05, 0.05, 2)
         self.position = drawn if init_state is None else np.array(init_state, np.float64)
         scene = hashlib.sha256(self.position.tobytes() + self.target.tobytes()).hexdigest()
@@ -55,7 +54,8 @@ class PlanarEnv:
             self.position = self.position + SPEED * np.clip(action[:2], -1, 1)
             reached = bool(np.linalg.norm(self.position - self.target) < RADIUS)
             rewards.append(float(reached))
-            if (observe_last and executed == len(actions)) or (observe_every and executed % observe_every == 0):
+            due = observe_every is not None and executed % observe_every == 0
+            if observe_last if executed == len(actions) else due:
                 seen[executed] = self._observation()
             if reached:
                 break
@@ -104,6 +104,7 @@ class PlanarBenchmark:
         return list(TASKS)
 
     def get_task_id(self, task_name: str) -> int:
+        one_of("task", task_name, TASKS)
         return TASKS.index(task_name)
 
     def get_language(self, task_id: int) -> str:

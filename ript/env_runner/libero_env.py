@@ -7,15 +7,13 @@ in 50 steps. So images are rendered only at the steps that are asked for, and re
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from ript.env_runner.libero_benchmark import LiberoBenchmark
-from ript.env_runner.rendering import configure_rendering
+from ript.env_runner.libero_simulator import CameraGate, make_context_current, make_control_env, until_placed
 
 ACTION_DIM = 7
 AGENTVIEW = "agentview_image"
@@ -25,14 +23,10 @@ PROPRIOCEPTION = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
 _DO_NOTHING = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 """No motion, gripper open: what the official evaluation plays while objects settle."""
 
-_MAX_PLACEMENT_TRIES = 100
-
 Observation = dict[str, np.ndarray]
 """What the policy's adapter reads, as LIBERO gives it: the images `agentview_image` and
 `robot0_eye_in_hand_image` `(H, W, 3)` uint8, still upside down; `robot0_eef_pos` (3,) in metres,
 `robot0_eef_quat` (4,) as x, y, z, w, `robot0_gripper_qpos` (2,) in metres."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -93,10 +87,10 @@ class LiberoEnv:
         benchmark = LiberoBenchmark(benchmark_name)
         self._bddl_file = benchmark.get_bddl_file(task_id)
         self._label = f"{benchmark_name} task {task_id} ({benchmark.get_task_names()[task_id]})"
-        self._control: Any = _make_control_env(self._bddl_file, image_size, render_images)
-        self._gates: dict[str, _CameraGate] = {}
+        self._control: Any = make_control_env(self._bddl_file, image_size, render_images)
+        self._gates: dict[str, CameraGate] = {}
         if render_images:
-            self._gates = {name: _CameraGate(self._control.env, name, image_size) for name in CAMERAS}
+            self._gates = {name: CameraGate(self._control.env, name, image_size) for name in CAMERAS}
         self._steps = 0
         self._cannot_step: str | None = "step_chunk before the first reset"
 
@@ -201,7 +195,7 @@ class LiberoEnv:
         sim = self.simulator.sim
         if not self._gates:
             raise RuntimeError(f"{self._label} was made with render_images=False")
-        _make_context_current(sim)
+        make_context_current(sim)
         return _upright(sim.render(camera_name="agentview", width=size, height=size))
 
     def close(self) -> None:
@@ -209,7 +203,7 @@ class LiberoEnv:
         if self._control is None:
             return
         if self._gates:
-            _make_context_current(self._control.sim)
+            make_context_current(self._control.sim)
         self._gates = {}
         self._control.close()
         self._control = None
@@ -223,7 +217,7 @@ class LiberoEnv:
         self._open_gates(())
         simulator.seed(scene_seed)
         # Not ControlEnv.reset: its retry loop swallows every exception, even KeyboardInterrupt.
-        _until_placed(simulator.reset)
+        until_placed(simulator.reset)
         # A soft reset keeps the gripper's integrated command, a fresh model starts at zero.
         gripper = simulator.robots[0].gripper
         gripper.current_action = np.zeros_like(gripper.current_action)
@@ -265,72 +259,6 @@ class LiberoEnv:
         ):
             digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
         return digest.hexdigest()
-
-
-class _CameraGate:
-    """Stands in for a camera's sensor: a blank image while closed, the rendered one while open.
-
-    robosuite samples every camera at every control step. Only the sensor is replaced, not the observable
-    around it, so its clock runs on and an open gate renders at the very substep at which LIBERO would have.
-    """
-
-    __modality__ = "image"
-
-    def __init__(self, simulator: Any, name: str, image_size: int) -> None:
-        self.is_open = False
-        self._simulator = simulator
-        self._sensor = simulator._observables[name]._sensor
-        self._blank = np.zeros((image_size, image_size, 3), dtype=np.uint8)
-        simulator.modify_observable(name, "sensor", self)
-
-    def __call__(self, obs_cache: dict[str, Any]) -> np.ndarray:
-        if not self.is_open:
-            return self._blank
-        _make_context_current(self._simulator.sim)
-        return self._sensor(obs_cache)
-
-
-class _NoMacroAdvice(logging.Filter):
-    """Drops robosuite's advice, at every import, to set up a private macro file."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "macro" not in record.getMessage()
-
-
-def _make_control_env(bddl_file: str, image_size: int, render_images: bool) -> Any:
-    configure_rendering()
-    logging.getLogger("robosuite_logs").addFilter(_NoMacroAdvice())
-    from libero.libero.envs.env_wrapper import ControlEnv
-
-    return _until_placed(
-        lambda: ControlEnv(
-            bddl_file_name=bddl_file,
-            use_camera_obs=render_images,
-            has_offscreen_renderer=render_images,
-            camera_heights=image_size,
-            camera_widths=image_size,
-            hard_reset=False,
-            ignore_done=True,  # the runner ends episodes, not robosuite's horizon of 1000 steps
-        )
-    )
-
-
-def _until_placed(draw: Callable[[], _T]) -> _T:
-    """Call `draw` until LIBERO's rejection sampling finds a layout without collisions, as LIBERO does."""
-    from robosuite.utils.errors import RandomizationError
-
-    for _ in range(_MAX_PLACEMENT_TRIES - 1):
-        try:
-            return draw()
-        except RandomizationError:
-            continue
-    return draw()
-
-
-def _make_context_current(sim: Any) -> None:
-    # robosuite does so only when it makes a context: with two environments in a process, the older one would
-    # draw and free its buffers in the other's context.
-    sim._render_context_offscreen.gl_ctx.make_current()
 
 
 def _checked_actions(actions: np.ndarray) -> np.ndarray:

@@ -1,0 +1,183 @@
+import json
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import planar
+import pytest
+from samples import episode
+
+from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
+from ript.data.contexts import ContextLoader, split_contexts
+from ript.env_runner.episode import Episode
+
+K = 4
+
+
+class ScriptedRunner:
+    """The runner's interface with outcomes decided by a script: context number → number of successes among K."""
+
+    def __init__(self, successes: dict[int, int], scenes: int = 1):
+        self.benchmark = planar.PlanarBenchmark()
+        self.successes = successes
+        self.scenes = scenes
+        self.asked: list[dict[str, Any]] = []
+
+    def create_env(self, task_name: str) -> tuple[None, int, int]:
+        return None, self.benchmark.get_task_id(task_name), K
+
+    def run_policy_in_env(self, task_name: str, policy: Any, **request: Any) -> Iterator[tuple[bool, float, Episode]]:
+        self.asked.append({"task_name": task_name, **request})
+        context_id = request["noise_seeds"][0][2]
+        for member in range(K):
+            success = member < self.successes.get(context_id, 0)
+            task_id = self.benchmark.get_task_id(task_name)
+            record = episode(50, seed=member % self.scenes, success=success, task_id=task_id)
+            yield success, record.total_reward, record
+
+
+def generate(runner: ScriptedRunner, groups: int = 2, **options: Any) -> tuple[Any, RolloutGenerator]:
+    generator = RolloutGenerator(runner, rloo_batch_size=K, demo_batch_size=groups, use_tqdm=False, **options)
+    loader = ContextLoader([0, 1], groups)
+    iterator = iter(loader)
+    return generator.generate_rollouts(None, next(iterator), iterator, loader), generator
+
+
+def test_uniform_groups_are_dropped_and_replaced() -> None:
+    runner = ScriptedRunner({0: 0, 1: K, 2: 1, 3: 3})
+    (episodes, task_ids, valid_mask, checked), _ = generate(runner)
+    assert checked == 4
+    assert valid_mask.tolist() == [False] * 2 * K + [True] * 2 * K
+    assert [e.success for e in episodes].count(True) == K + 1 + 3
+    assert task_ids == [0] * K + [1] * K + [0] * K + [1] * K
+
+
+def test_dynamic_sampling_has_a_bound_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    runner = ScriptedRunner({3: 2})
+    with caplog.at_level(logging.WARNING):
+        (_, _, valid_mask, checked), _ = generate(runner, max_groups_per_step=6)
+    assert checked == 6
+    assert valid_mask.sum() == K
+    assert "6 groups tried, 1 of 2 accepted" in caplog.text
+
+
+def test_a_rank_whose_contexts_are_all_solved_returns_nothing_to_learn_from() -> None:
+    runner = ScriptedRunner(dict.fromkeys(range(100), K))
+    (episodes, _, valid_mask, checked), _ = generate(runner)
+    assert checked == 8  # 4 × demo_batch_size
+    assert len(episodes) == 8 * K and not valid_mask.any()
+
+
+def test_without_dynamic_sampling_every_group_counts() -> None:
+    (_, _, valid_mask, checked), _ = generate(ScriptedRunner({}), enable_dynamic_sampling=False)
+    assert checked == 2 and valid_mask.all()
+
+
+def test_an_early_stop_threshold_is_at_least_one_group() -> None:
+    runner = ScriptedRunner(dict.fromkeys(range(9), 1))
+    (_, _, valid_mask, checked), generator = generate(runner, early_stop_percentage=0.4)
+    assert generator.early_stop_threshold == 1  # int(2 · 0.4) = 0 would return at once with nothing
+    assert checked == 1 and valid_mask.sum() == K
+
+
+def test_members_of_a_group_share_the_scene_and_differ_in_noise() -> None:
+    runner = ScriptedRunner({0: 1, 1: 1})
+    generate(runner)
+    for request in runner.asked:
+        assert len(set(request["scene_seeds"])) == 1
+        assert len(set(request["noise_seeds"])) == K
+    assert runner.asked[0]["scene_seeds"] != runner.asked[1]["scene_seeds"]
+
+
+def test_a_group_rolled_out_in_different_scenes_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="in 2 scenes"):
+        generate(ScriptedRunner({}, scenes=2))
+
+
+def test_two_iterations_never_repeat_the_noise() -> None:
+    runner = ScriptedRunner({})
+    _, generator = generate(runner)
+    batch = next(iter(ContextLoader([0, 1], 2)))
+    generator.generate_rollouts(None, batch, iter(()), None)
+    seeds = [seed for request in runner.asked for seed in request["noise_seeds"]]
+    assert len(seeds) == len(set(seeds))
+
+
+def test_evaluation_states_are_used_only_when_asked_for() -> None:
+    def states(**options: Any) -> list[Any]:
+        runner = ScriptedRunner({}, scenes=1)
+        generate(runner, groups=4, max_groups_per_step=4, **options)
+        return [request["all_init_states"][0] for request in runner.asked]
+
+    assert all(state is None for state in states())
+    evaluation = planar.PlanarBenchmark().get_task_init_states(0)
+    assert all((state == evaluation).all(axis=1).any() for state in states(use_val_init=True))
+    mixed = states(use_val_init=True, mix_val_init_in_rloo=True)
+    assert [state is None for state in mixed] == [False, True, False, True]
+
+
+def test_contexts_of_other_tasks_are_left_out() -> None:
+    runner = ScriptedRunner({})
+    generate(runner, task_names_to_use=[planar.TASKS[1]])
+    assert {request["task_name"] for request in runner.asked} == {planar.TASKS[1]}
+
+
+def test_demonstration_states_reach_the_simulator_in_float64() -> None:
+    runner = ScriptedRunner({})
+    state = np.array([1.0 + 1e-12, 2.0])
+    loader = ContextLoader([0], 1, init_states={0: state[None]})
+    generator = RolloutGenerator(runner, rloo_batch_size=K, demo_batch_size=1, use_tqdm=False, max_groups_per_step=1)
+    generator.generate_rollouts(None, next(iter(loader)), None, None)
+    np.testing.assert_array_equal(runner.asked[0]["all_init_states"], np.stack([state] * K))
+
+
+def test_an_exhausted_loader_returns_the_partial_batch() -> None:
+    batch = next(iter(ContextLoader([0], 1)))
+    generator = RolloutGenerator(ScriptedRunner({0: 1}), rloo_batch_size=K, demo_batch_size=3, use_tqdm=False)
+    _, _, valid_mask, checked = generator.generate_rollouts(None, batch, iter(()), None)
+    assert checked == 1 and valid_mask.sum() == K
+
+
+def test_rollout_statistics_are_saved_and_continued(tmp_path: Path) -> None:
+    path = tmp_path / "stats.json"
+    options = {"rollout_stats_path": str(path), "enable_rollout_stats_tracking": True, "max_groups_per_step": 2}
+    generate(ScriptedRunner({0: 1, 1: 2}), **options)
+    assert json.loads(path.read_text()) == {"scene 0": [3, 2 * K]}
+    _, generator = generate(ScriptedRunner({0: 1, 1: 2}), **options)
+    assert generator.rollout_stats == {"scene 0": [6, 4 * K]}
+
+
+def test_damaged_statistics_are_refused_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "stats.json"
+    path.write_text("{")
+    with pytest.raises(ValueError, match=str(path)):
+        generate(ScriptedRunner({}), rollout_stats_path=str(path), enable_rollout_stats_tracking=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"early_stop_percentage": 1.5}, "early_stop_percentage"),
+        ({"max_groups_per_step": 1}, "max_groups_per_step"),
+        ({"mix_val_init_in_rloo": True}, "use_val_init"),
+        ({"enable_rollout_stats_tracking": True}, "rollout_stats_path"),
+        ({"task_names_to_use": ["reach_the_rigth"]}, "reach_the_rigth"),
+    ],
+)
+def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        generate(ScriptedRunner({}), **options)
+
+
+def test_the_real_runner_keeps_a_group_in_one_scene(tiny_policy: Any) -> None:
+    generator = RolloutGenerator(planar.planar_runner(), rloo_batch_size=8, demo_batch_size=2, use_tqdm=False)
+    batch = next(iter(ContextLoader([0, 1], 2)))
+    episodes, _, _, _ = generator.generate_rollouts(tiny_policy, batch, iter(()), None)
+    for group, context in zip(np.array_split(np.array(episodes, object), 2), split_contexts(batch), strict=True):
+        assert len({e.init_hash for e in group}) == 1
+        assert {e.task_id for e in group} == {context.task_id}
+        assert len({e.actions.tobytes() for e in group}) == 8
+    assert len(list(islice(episodes, 20))) == 16

@@ -1,0 +1,243 @@
+import contextlib
+import functools
+import gc
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ript.env_runner import workers
+from ript.env_runner.libero_benchmark import LiberoBenchmark
+from ript.env_runner.libero_env import LiberoEnv
+from ript.env_runner.workers import EnvPool, WorkerError
+
+SCRIPT = """
+import sys, time
+sys.path.insert(0, {folder!r})
+from light_env import LightEnv
+from ript.env_runner.workers import EnvPool
+
+if __name__ == "__main__":
+    with EnvPool(LightEnv, 2) as pool:
+        print(*pool.call("pid", [(), ()]), flush=True)
+        pool.call("sleep", [(3,), (3,)])
+        time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def light_env(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    import light_env
+
+    return light_env
+
+
+@pytest.fixture(scope="module")
+def shared_pool():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parent)
+        from light_env import LightEnv
+
+        with EnvPool(LightEnv, 2) as pool:
+            yield pool
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def all_end(pids, within_s=15.0):
+    deadline = time.monotonic() + within_s
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(map(is_alive, pids))
+
+
+def pids_of(pool):
+    return pool.call("pid", [()] * pool.num_envs)
+
+
+@contextlib.contextmanager
+def running_script(tmp_path):
+    """A process, leader of its own group, that waits for two sleeping workers; and the workers' ids."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(folder=str(Path(__file__).parent)))
+    process = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    )
+    try:
+        yield process, [int(pid) for pid in process.stdout.readline().split()]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_request_i_goes_to_environment_i_and_none_sits_out(shared_pool):
+    assert shared_pool.reset([(1,), {"value": 2, "plus": 3}]) == [1, 5]
+    assert shared_pool.step_chunk([None, (4,)]) == [None, 8]
+    assert shared_pool.step_chunk([None, None]) == [None, None]
+
+
+def test_environments_work_at_the_same_time(shared_pool, tmp_path):
+    assert shared_pool.call("meet", [(tmp_path, "a", "b"), (tmp_path, "b", "a")]) == [True, True]
+
+
+def test_an_exception_comes_with_worker_and_traceback_and_leaves_the_pool_usable(shared_pool):
+    with pytest.raises(WorkerError, match=r"worker 1 failed in step_chunk") as caught:
+        shared_pool.step_chunk([(1,), (-7,)])
+    assert caught.value.index == 1
+    assert "light_env.py" in str(caught.value) and "ValueError: cannot step by -7" in str(caught.value)
+    assert shared_pool.step_chunk([(1,), (2,)]) == [2, 4]
+
+
+def test_a_result_that_cannot_be_sent_is_an_error_of_its_worker(shared_pool):
+    with pytest.raises(WorkerError, match="worker 0 failed in unpicklable"):
+        shared_pool.call("unpicklable", [(), None])
+    assert shared_pool.reset([(1,), (2,)]) == [1, 2]
+
+
+def test_a_wrong_number_of_requests_is_rejected(shared_pool):
+    with pytest.raises(ValueError, match="3 requests for 2 environments"):
+        shared_pool.reset([(), (), ()])
+
+
+def test_workers_compute_on_one_thread_and_the_parent_keeps_its_environment(shared_pool, monkeypatch, light_env):
+    assert shared_pool.call("environ", [("OMP_NUM_THREADS",)] * 2) == ["1", "1"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    EnvPool(light_env.LightEnv, 1).close()
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_a_killed_worker_is_reported_with_exit_code_and_a_hint_at_memory(light_env):
+    pool = EnvPool(light_env.LightEnv, 2)
+    pids = pids_of(pool)
+    with pytest.raises(WorkerError, match=r"worker 1 died with exit code -9.*memory") as caught:
+        pool.call("killed", [None, ()])
+    assert caught.value.index == 1
+    assert all_end(pids)
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.reset([(), ()])
+
+
+def test_a_worker_that_exits_is_reported_with_its_exit_code(light_env):
+    with EnvPool(light_env.LightEnv, 1) as pool, pytest.raises(WorkerError, match=r"exit code 3$"):
+        pool.call("exit", [(3,)])
+
+
+def test_a_worker_that_died_between_calls_is_reported(light_env):
+    with EnvPool(light_env.LightEnv, 1) as pool:
+        os.kill(pids_of(pool)[0], signal.SIGKILL)
+        with pytest.raises(WorkerError, match="worker 0 died"):
+            pool.reset([()])
+
+
+def test_a_hang_ends_after_the_timeout_and_leaves_no_process(light_env, monkeypatch):
+    monkeypatch.setattr(workers, "_GRACE_S", 0.2)
+    pool = EnvPool(light_env.LightEnv, 2, timeout_s=10)
+    pids = pids_of(pool)
+    pool._timeout_s = 0.5
+    start = time.monotonic()
+    with pytest.raises(WorkerError, match=r"worker 1 did not answer within 0.5 s"):
+        pool.call("sleep", [(0,), (300,)])
+    assert time.monotonic() - start < 5
+    assert all_end(pids)
+
+
+def test_an_environment_that_cannot_be_made_fails_the_pool_without_waiting_for_the_others(
+    light_env, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(workers, "_GRACE_S", 0.2)
+    start = time.monotonic()
+    with pytest.raises(WorkerError, match="could not make its environment") as caught:
+        EnvPool(functools.partial(light_env.one_hangs_the_other_fails, tmp_path), 2)
+    assert "no OpenGL here" in str(caught.value)
+    assert time.monotonic() - start < 30
+
+
+def test_a_factory_that_cannot_be_pickled_fails_at_once(light_env):
+    with pytest.raises((AttributeError, TypeError), match=r"pickle|local object"):
+        EnvPool(lambda: light_env.LightEnv(), 2)
+
+
+def test_close_ends_the_workers_closes_their_environments_and_may_be_repeated(light_env, tmp_path):
+    closed = tmp_path / "closed"
+    pool = EnvPool(functools.partial(light_env.LightEnv, closed), 1)
+    pids = pids_of(pool)
+    pool.close()
+    pool.close()
+    assert closed.exists() and not any(map(is_alive, pids))
+
+
+def test_workers_end_when_a_with_block_raises(light_env):
+    with pytest.raises(KeyError), EnvPool(light_env.LightEnv, 1) as pool:
+        pids = pids_of(pool)
+        raise KeyError
+    assert not any(map(is_alive, pids))
+
+
+def test_workers_end_when_the_pool_is_forgotten(light_env):
+    pool = EnvPool(light_env.LightEnv, 1)
+    pids = pids_of(pool)
+    del pool
+    gc.collect()
+    assert all_end(pids)
+
+
+def test_workers_end_when_the_parent_is_killed(tmp_path):
+    with running_script(tmp_path) as (process, pids):
+        assert len(pids) == 2 and all(map(is_alive, pids))
+        process.kill()
+        assert all_end(pids)
+
+
+def test_ctrl_c_is_reported_once_and_ends_the_workers(tmp_path):
+    with running_script(tmp_path) as (process, pids):
+        time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        assert errors.count("Traceback") == 1 and errors.rstrip().endswith("KeyboardInterrupt")
+        assert all_end(pids)
+
+
+def test_importing_the_pool_imports_neither_simulator_nor_torch():
+    code = "import sys, ript.env_runner.workers as w; print(sorted({'mujoco', 'torch', 'numpy'} & {*sys.modules}))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"
+
+
+def test_the_start_method_is_logged_once_per_process(light_env, caplog):
+    workers._log_start_method.cache_clear()
+    with caplog.at_level(logging.INFO, logger=workers.__name__):
+        EnvPool(light_env.LightEnv, 1).close()
+        EnvPool(light_env.LightEnv, 1).close()
+    assert [record.getMessage() for record in caplog.records] == ["environment workers are started by spawn"]
+
+
+def test_two_processes_simulate_and_render_the_same_episode_bit_by_bit():
+    state = LiberoBenchmark("libero_spatial").get_task_init_states(5)[3]
+    actions = np.random.default_rng(0).uniform(-1, 1, (20, 7))
+    with EnvPool(functools.partial(LiberoEnv, "libero_spatial", 5, image_size=64), 2) as pool:
+        starts = pool.reset([{"scene_seed": 11, "init_state": state}] * 2)
+        chunks = pool.step_chunk([(actions,)] * 2)
+        states = pool.call("get_state", [(), ()])
+    assert starts[0].init_hash == starts[1].init_hash
+    np.testing.assert_array_equal(states[0], states[1])
+    for first, second in (
+        (starts[0].observation, starts[1].observation),
+        (chunks[0].observations[20], chunks[1].observations[20]),
+    ):
+        assert first.keys() == second.keys() and len(first) == 5
+        for name in first:
+            np.testing.assert_array_equal(first[name], second[name])
+    assert starts[0].observation["agentview_image"].std() > 10  # a picture, not a blank
