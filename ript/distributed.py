@@ -26,8 +26,10 @@ class Distributed:
 
     @classmethod
     def start(cls, device: torch.device) -> "Distributed":
-        """Joins the group that torchrun announced, or makes one of a single process; gloo on a CPU, nccl on CUDA."""
+        """Joins the group that torchrun announced (gloo on a CPU, nccl on CUDA); one process needs no group."""
         fill_in_environment(os.environ)
+        if os.environ["WORLD_SIZE"] == "1":
+            return cls(device=device)
         store, rank, world_size = next(iter(dist.rendezvous("env://")))
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=dist.PrefixStore("group", store), rank=rank, world_size=world_size)

@@ -7,6 +7,7 @@ optimizer are the real ones; only the physics is small enough for a test.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER, PI0_OFT_Policy
 from ript.checks import one_of
 from ript.env_runner.libero_env import ChunkResult, Observation, StartOfEpisode
 from ript.env_runner.pi0_libero_runner import Pi0LiberoRunner
-from ript.models.pi0.checkpoint import PolicyCard, save_model
+from ript.models.pi0.checkpoint import save_model
 from ript.models.pi0.config import small_pi0_config
 from ript.models.pi0.modeling import Pi0FlowModel
+from ript.models.pi0.policy_card import PolicyCard
 
 TASKS = ("reach_the_right", "reach_the_top")
-TARGETS = np.array([[0.6, 0.0], [0.0, 0.6]])
-RADIUS = 0.15
+TARGETS = np.array([[0.8, 0.0], [0.0, 0.8]])
+RADIUS = 0.25
 SPEED = 0.1
 IMAGE_SIZE = 28
 
@@ -129,17 +131,26 @@ def planar_runner(**options: Any) -> PlanarRunner:
     return PlanarRunner(**{"num_parallel_envs": 16, "image_size": IMAGE_SIZE, "rollouts_per_env": 25, **options})
 
 
-def write_tiny_policy(folder: Path, condition_mode: str = "concat") -> Path:
+def write_tiny_policy(folder: Path, condition_mode: str = "concat", **network: Any) -> Path:
     """A policy folder of the default's format with a network of some 100 000 parameters."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = small_pi0_config(image_size=IMAGE_SIZE, patch_size=14, width=32, depth=2, vision_depth=1)
-    save_model(folder, Pi0FlowModel(config, condition_mode), PolicyCard(condition_mode))
+    sizes = {"image_size": IMAGE_SIZE, "patch_size": 14, "width": 32, "depth": 2, "vision_depth": 1}
+    architecture = small_pi0_config(**{**sizes, **network})
+    card = PolicyCard.for_foreign(architecture.kind, condition_mode)
+    save_model(folder, Pi0FlowModel(architecture, condition_mode), replace(card, delta_actions=False))
     (folder / "tokenizer.json").write_bytes((DEFAULT_FOLDER / "tokenizer.json").read_bytes())
-    stats = {"state": {"mean": [0.0] * 8, "std": [0.3] * 8}, "actions": {"mean": [0.0] * 7, "std": [0.5] * 7}}
-    (folder / "norm_stats.json").write_text(json.dumps({"norm_stats": stats}))
+    (folder / "norm_stats.json").write_text(
+        json.dumps({"norm_stats": {"state": _spread(8, 0.3), "actions": _spread(7, 0.5)}})
+    )
     return folder
 
 
-def tiny_policy(folder: Path, condition_mode: str = "concat", **options: Any) -> PI0_OFT_Policy:
-    path = write_tiny_policy(folder, condition_mode)
+def tiny_policy(
+    folder: Path, condition_mode: str = "concat", chunk_size: int = 50, kind: str = "pi0", **options: Any
+) -> PI0_OFT_Policy:
+    path = write_tiny_policy(folder, condition_mode, chunk_size=chunk_size, kind=kind)
     return PI0_OFT_Policy(pretrained_path=str(path), condition_mode=condition_mode, **options)
+
+
+def _spread(width: int, std: float) -> dict[str, list[float]]:
+    return {"mean": [0.0] * width, "std": [std] * width, "q01": [-2 * std] * width, "q99": [2 * std] * width}

@@ -77,6 +77,20 @@ def until_placed(draw: Callable[[], _T]) -> _T:
     return draw()
 
 
+def put_fixtures_back(simulator: Any) -> None:
+    """Stand the fixtures where the model's XML has them, as a hard reset does.
+
+    A reset draws new places for them and writes them into the model. It also places objects on fixtures relative to
+    where their regions are at that moment, which is right only for fixtures that were not moved yet.
+    """
+    model = simulator.sim.model
+    for fixture in simulator.fixtures:
+        body = simulator.model.worldbody.find(f".//body[@name='{fixture.root_body}']")
+        index = model.body_name2id(fixture.root_body)
+        model.body_pos[index] = [float(x) for x in body.get("pos", "0 0 0").split()]
+        model.body_quat[index] = [float(x) for x in body.get("quat", "1 0 0 0").split()]
+
+
 def make_context_current(sim: Any) -> None:
     """Direct OpenGL at this simulator's own context, before it draws or frees anything."""
     # robosuite does so only when it makes a context: with two environments in a process, the older one would

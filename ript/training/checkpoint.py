@@ -38,7 +38,8 @@ def save_checkpoint(root: Path, step: int, policy: PI0_OFT_Policy, state: dict[s
     _fsync(root)
     for old in complete_checkpoints(root)[:-keep]:
         shutil.rmtree(old)
-    for leftover in root.glob(".step_*.tmp"):
+    unfinished = [path for path in root.glob("step_*") if not (path / MARKER).is_file()]
+    for leftover in [*root.glob(".step_*.tmp"), *unfinished]:
         shutil.rmtree(leftover)
     return target
 

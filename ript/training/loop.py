@@ -25,19 +25,6 @@ class InputError(Exception):
 
 def run(cfg: DictConfig) -> None:
     """Trains, or with `algo.eval_only` evaluates once, as the configuration says. Raises InputError for bad input."""
-    distributed, trainer = _prepare(cfg)
-    try:
-        with logging_redirect_tqdm():
-            if cfg.algo.eval_only:
-                trainer.evaluate()
-            else:
-                trainer.train()
-    finally:
-        trainer.close()
-        distributed.stop()
-
-
-def _prepare(cfg: DictConfig) -> tuple[Distributed, "Trainer"]:
     try:
         check_config(cfg)
         device = choose_device(cfg.device)
@@ -52,10 +39,24 @@ def _prepare(cfg: DictConfig) -> tuple[Distributed, "Trainer"]:
     if not distributed.is_main:
         logging.getLogger().setLevel(logging.WARNING)
     try:
-        return distributed, Trainer(cfg, distributed)
-    except (ValueError, FileNotFoundError) as error:
+        _run(cfg, distributed)
+    finally:
         distributed.stop()
+
+
+def _run(cfg: DictConfig, distributed: Distributed) -> None:
+    try:
+        trainer = Trainer(cfg, distributed)
+    except (ValueError, FileNotFoundError) as error:
         raise InputError(error) from error
+    try:
+        with logging_redirect_tqdm():
+            if cfg.algo.eval_only:
+                trainer.evaluate()
+            else:
+                trainer.train()
+    finally:
+        trainer.close()
 
 
 class Trainer:

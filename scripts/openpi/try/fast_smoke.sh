@@ -19,7 +19,7 @@ ROLLOUTS_PER_ENV         rollout.rollouts_per_env        count      2      evalu
 NUM_ENVS                 algo.num_parallel_envs          count      2      simulators per process
 EARLY_STOP_PCT           algo.early_stop_percentage      fraction   1.0    share of the groups that ends a step's rollouts
 ENABLE_DYNAMIC_SAMPLING  algo.enable_dynamic_sampling    bool       false  drop groups whose rewards are all equal
-STRIDE                   algo.window_stride              count|last 50     steps between training windows
+STRIDE                   algo.window_stride              stride     null   steps between training windows; null: one per chunk
 MAX_WINDOWS              algo.max_windows_per_episode    count|null null   training windows of an episode at most
 OPTIMIZER_BATCH          algo.optimizer_batch_size       count      4      windows per forward pass
 CONDITION_MODE           algo.condition_mode             mode       concat how the condition enters the network
@@ -31,12 +31,12 @@ NPROC                    -                               count      1      proce
 DRY_RUN                  -                               bool       false  only print the command"
 
 declare -A expected=(
-  [count]="a positive integer" ["count|null"]="a positive integer or null" ["count|last"]="a positive integer or last"
+  [count]="a positive integer" ["count|null"]="a positive integer or null" [stride]="a positive integer, last or null"
   [natural]="an integer from 0" [fraction]="a number from 0 to 1" [mode]="concat, bias or token"
   [bool]="true, false, 1 or 0" [path]="a path" [tasks]="task names, separated by commas"
 )
 declare -A pattern=(
-  [count]='[1-9][0-9]*' ["count|null"]='[1-9][0-9]*|null' ["count|last"]='[1-9][0-9]*|last'
+  [count]='[1-9][0-9]*' ["count|null"]='[1-9][0-9]*|null' [stride]='[1-9][0-9]*|last|null'
   [natural]='0|[1-9][0-9]*' [fraction]='0|1|0?\.[0-9]+|1\.0*' [mode]='concat|bias|token'
   [tasks]='[A-Za-z0-9_]+(,[A-Za-z0-9_]+)*'
 )

@@ -1,0 +1,75 @@
+"""The program as users start it: real processes, real LIBERO."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ript.training.checkpoint import complete_checkpoints
+
+SCRIPT = Path(__file__).parents[1] / "train_ript_pi0.py"
+BOWL = "pick_up_the_black_bowl_between_the_plate_and_the_ramekin_and_place_it_on_the_plate"
+SMALL = (
+    "algo.max_episode_length=20",
+    "algo.num_steps_wait=0",
+    "algo.num_parallel_envs=1",
+    "algo.rloo_batch_size=2",
+    "algo.demo_batch_size=1",
+    "algo.enable_dynamic_sampling=false",
+    "algo.image_size=32",
+    "training.n_steps=1",
+    "rollout.rollouts_per_env=2",
+    "logging.use_tqdm=false",
+    f"task.task_names_to_use=[{BOWL}]",
+)
+
+
+def start(launcher: list[str], cwd: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*launcher, str(SCRIPT), *overrides]
+    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize(
+    ("override", "named", "valid"),
+    [
+        ("task.benchmark_name=libero_spatia", "libero_spatia", "libero_spatial"),
+        ("task.task_names_to_use=[pick_up_the_bowl]", "pick_up_the_bowl", BOWL),
+        ("algo.condition_mode=concatt", "concatt", "concat, bias, token"),
+        ("algo.demo_batch_size=-1", "-1", "at least 1"),
+        ("algo.pretrained_path=no/such/folder", "no/such/folder", "folder"),
+    ],
+)
+def test_bad_input_ends_within_seconds_with_one_line_and_an_exit_code(
+    tmp_path: Path, override: str, named: str, valid: str
+) -> None:
+    began = time.monotonic()
+    done = start([sys.executable], tmp_path, override)
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if "error:" in line]
+    assert len(errors) == 1 and "Traceback" not in done.stderr
+    assert named in errors[0] and valid in errors[0]
+    assert time.monotonic() - began < 60
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_override_is_refused(tmp_path: Path) -> None:
+    done = start([sys.executable], tmp_path, "algo.learning_rate=1e-4")
+    assert done.returncode != 0
+    assert "learning_rate" in done.stderr
+
+
+def test_two_ranks_train_evaluate_and_save_on_libero(tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = start(launcher, tmp_path, *SMALL)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "evaluation after 1 steps: success 0/2" in done.stderr
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    train, evaluation = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
+    assert train["num_windows"] == 4  # two ranks × one group × two rollouts × one window
+    assert train["env_steps"] == 80 and evaluation["rollout_count"] == 2
+    assert len(complete_checkpoints(run_dir / "checkpoints")) == 1

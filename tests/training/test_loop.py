@@ -1,0 +1,135 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from planar_run import planar_config
+from safetensors.torch import load_file
+
+from ript.training.checkpoint import complete_checkpoints
+from ript.training.loop import InputError, run
+
+
+def lines_of(run_dir: Path, phase: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["phase"] == phase]
+
+
+def weights_of(run_dir: Path) -> dict[str, torch.Tensor]:
+    return load_file(complete_checkpoints(run_dir / "checkpoints")[-1] / "policy" / "model.safetensors")
+
+
+def test_a_run_logs_evaluates_and_leaves_a_final_checkpoint(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    run_dir = tmp_path / "run"
+    run(planar_config(run_dir, tiny_policy_folder, "training.n_steps=3", "training.rollout_steps=2"))
+    assert [line["step"] for line in lines_of(run_dir, "train")] == [1, 2, 3]
+    evaluations = lines_of(run_dir, "eval")
+    assert [line["step"] for line in evaluations] == [2, 3]
+    assert all(line["rollout_count"] == 8 for line in evaluations)
+    names = [path.name for path in complete_checkpoints(run_dir / "checkpoints")]
+    assert names == ["step_000002", "step_000003"]
+    before = load_file(tiny_policy_folder / "model.safetensors")
+    assert any(not torch.equal(before[name], tensor) for name, tensor in weights_of(run_dir).items())
+
+
+def test_the_metrics_of_the_contract_are_logged(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    run(planar_config(tmp_path / "run", tiny_policy_folder, "training.n_steps=1", "algo.enable_dynamic_sampling=false"))
+    (line,) = lines_of(tmp_path / "run", "train")
+    expected = {
+        "mean_scores",
+        "mean_advantage",
+        "non_zero_adv_ratio",
+        "rollout_checked",
+        "fm_loss",
+        "fm_loss_pos",
+        "fm_loss_uncond",
+        "num_windows",
+        "gradient_norm_model",
+        "gradient_norm_header",
+        "raw_success_rate",
+        "env_steps",
+        "rl_train_success_rate/reach_the_right",
+        "time/rollout_s",
+        "time/update_s",
+        "lr/model",
+        "lr/header",
+    }
+    assert expected <= line.keys()
+
+
+def test_a_run_cut_in_two_ends_with_the_weights_of_an_uninterrupted_one(
+    tmp_path: Path, tiny_policy_folder: Path
+) -> None:
+    options = ("algo.lr_schedule=cosine", "rollout.enabled=false", "algo.warmup_steps=1")
+    run(planar_config(tmp_path / "whole", tiny_policy_folder, *options))
+    run(planar_config(tmp_path / "parts", tiny_policy_folder, *options, "training.cut=2"))
+    run(planar_config(tmp_path / "parts", tiny_policy_folder, *options, "training.resume=true"))
+    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert [line["step"] for line in lines_of(tmp_path / "parts", "train")] == [1, 2, 3, 4]
+
+
+def test_both_schedulers_step(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    options = ("algo.lr_schedule=cosine", "algo.lr=1e-3", "algo.header_lr=1e-4", "rollout.enabled=false")
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *options))
+    lines = lines_of(tmp_path / "run", "train")
+    for key, rate in (("lr/model", 1e-3), ("lr/header", 1e-4)):
+        rates = [line[key] for line in lines]
+        assert rates[0] == pytest.approx(rate)
+        assert rates == sorted(rates, reverse=True) and rates[-1] < rate / 2
+
+
+def test_eval_only_evaluates_once_and_trains_nothing(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    run(planar_config(tmp_path / "run", tiny_policy_folder, "algo.eval_only=true"))
+    assert len(lines_of(tmp_path / "run", "eval")) == 1
+    assert lines_of(tmp_path / "run", "train") == []
+    assert complete_checkpoints(tmp_path / "run" / "checkpoints") == []
+
+
+def test_a_second_run_of_the_same_name_keeps_the_first(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    for _ in range(2):
+        run(planar_config(tmp_path / "run", tiny_policy_folder, "training.n_steps=1", "rollout.enabled=false"))
+    kept = [path for path in tmp_path.iterdir() if path.name.startswith("run_until_")]
+    assert len(kept) == 1 and complete_checkpoints(kept[0] / "checkpoints")
+
+
+def test_tensorboard_and_wandb_offline_need_no_account(
+    tmp_path: Path, tiny_policy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    options = ("logging.tensorboard=true", "logging.wandb.mode=offline", "training.n_steps=1")
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *options, "rollout.enabled=false"))
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("algo.condition_mode=concatenate", "concat"),
+        ("algo.condition_mode=bias", "concat"),
+        ("algo.lr=-1", "algo.lr=-1"),
+        ("algo.rloo_batch_size=1", "rloo_batch_size=1"),
+        ("algo.window_stride=-5", "window_stride=-5"),
+        ("algo.max_episode_length=-20", "max_episode_length=-20"),
+        ("training.n_steps=0", "training.n_steps=0"),
+        ("rollout.interval=0", "rollout.interval=0"),
+        ("task.task_names_to_use=[reach_the_left]", "reach_the_left"),
+        ("algo.lr_schedule=linear", "constant, cosine"),
+        ("algo.pretrained_path=no_such_folder", "no_such_folder"),
+        ("algo.norm_stats_path=no_stats.json", "no_stats.json"),
+        ("algo.tokenizer_path=no_tokenizer.json", "no_tokenizer.json"),
+        ("training.resume=true", "no complete checkpoint"),
+        ("device=tpu", "auto, cpu, cuda"),
+        ("algo.open_loop=60", "open_loop=60"),
+        ("algo.context_source=demonstrations", "demonstrations not found"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_value(
+    tmp_path: Path, tiny_policy_folder: Path, override: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        run(planar_config(tmp_path / "run", tiny_policy_folder, override))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
