@@ -47,8 +47,8 @@ def gradient_of_share(distributed: Distributed, folder: Path, shares: list[list[
     episodes = make_episodes()
     own = shares[distributed.rank]
     windows = optimizer.make_windows(policy, [episodes[i] for i in own], ADVANTAGES[own])
-    weights = optimizer._weights(windows, ADVANTAGES[own])
-    sums = optimizer.accumulate_gradients(policy, windows, weights)
+    weights = optimizer.weights(windows, ADVANTAGES[own])
+    sums = optimizer.window_update.accumulate_gradients(policy, windows, weights, (0, 0, 0))
     parameters = [p for group in policy.trainable_params.values() for p in group]
     distributed.sum_gradients(parameters)
     gradient = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])

@@ -10,7 +10,7 @@ from ript.data.norm_stats import NormStats
 from ript.env_runner.episode import Episode
 from ript.env_runner.pi0_runner_utils import actions_to_labels
 
-Stride = int | Literal["last"]
+Stride = int | Literal["last"] | None
 ShortWindows = Literal["mask", "skip"]
 
 
@@ -32,9 +32,10 @@ class Window:
 
 
 def window_starts(episode: Episode, stride: Stride) -> list[int]:
-    """0, s, 2s, … below the episode's length; `last` is the start of the last chunk."""
-    if stride == "last":
-        return [episode.length - int(episode.executed[-1])]
+    """0, s, 2s, … below the episode's length; None is where its chunks start, `last` the start of the last chunk."""
+    if stride is None or stride == "last":
+        starts = [0, *np.cumsum(episode.executed)[:-1].tolist()]
+        return starts if stride is None else starts[-1:]
     return list(range(0, episode.length, stride))
 
 
@@ -45,7 +46,7 @@ def cut_windows(
     norm_stats: NormStats,
     *,
     horizon: int = 50,
-    stride: Stride = 50,
+    stride: Stride = None,
     short_windows: ShortWindows = "mask",
     max_windows: int | None = None,
     delta_actions: bool = False,
@@ -63,11 +64,21 @@ def cut_windows(
             seen = sorted(episode.observations)
             raise KeyError(f"no observation at step {start} (recorded at {seen}); set observe_every to the stride")
         executed = episode.actions[start : start + horizon]
-        labels = actions_to_labels(executed, norm_stats, episode.states[start] if delta_actions else None)
-        actions = np.zeros((horizon, labels.shape[1]), np.float32)
-        actions[: len(labels)] = labels
-        is_pad = np.arange(horizon) >= len(labels)
+        start_state = episode.states[start] if delta_actions else None
+        actions, is_pad = padded_labels(executed, horizon, norm_stats, start_state)
         yield Window(episode.observations[start], actions, is_pad, advantage, episode_id, start)
+
+
+def padded_labels(
+    actions: np.ndarray, horizon: int, norm_stats: NormStats, start_state: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Commands (n ≤ H, 7) → normalised labels (H, 7) float32, zero where padded, and the padding (H,) bool.
+
+    `start_state` as in `actions_to_labels`.
+    """
+    labels = np.zeros((horizon, actions.shape[1]), np.float32)
+    labels[: len(actions)] = actions_to_labels(actions, norm_stats, start_state)
+    return labels, np.arange(horizon) >= len(actions)
 
 
 def stack_actions(windows: Sequence[Window]) -> tuple[np.ndarray, np.ndarray]:

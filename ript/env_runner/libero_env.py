@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 
 from ript.env_runner.libero_benchmark import LiberoBenchmark
-from ript.env_runner.libero_simulator import CameraGate, make_context_current, make_control_env, until_placed
+from ript.env_runner.libero_simulator import (
+    CameraGate,
+    make_context_current,
+    make_control_env,
+    put_fixtures_back,
+    until_placed,
+)
 
 ACTION_DIM = 7
 AGENTVIEW = "agentview_image"
@@ -216,6 +222,7 @@ class LiberoEnv:
         simulator = self.simulator
         self._open_gates(())
         simulator.seed(scene_seed)
+        put_fixtures_back(simulator)
         # Not ControlEnv.reset: its retry loop swallows every exception, even KeyboardInterrupt.
         until_placed(simulator.reset)
         # A soft reset keeps the gripper's integrated command, a fresh model starts at zero.

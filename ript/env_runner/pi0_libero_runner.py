@@ -1,4 +1,4 @@
-"""Runs a π0 policy on LIBERO: one batched inference per 50 executed steps."""
+"""Runs a π0 policy on LIBERO: one batched inference per chunk of executed steps."""
 
 import logging
 from collections import deque
@@ -41,9 +41,10 @@ class Pi0LiberoRunner:
         max_episode_length: steps after waiting; None is the suite's. A value given is never overwritten.
         task_names_to_use: tasks of `run`; None is all of the suite.
         num_steps_wait: steps to let objects settle before the episode starts.
-        open_loop: executed steps per inference, at most the policy's chunk size.
+        open_loop: executed steps per inference, at most the policy's chunk size; None is all of the chunk.
         image_size: side of the camera images in pixels.
-        window_stride: observations are recorded every so many steps, where training windows will start.
+        window_stride: observations are recorded every so many steps, where training windows will start; None and
+            `last` are where chunks start.
         cfg_scale: guidance scale; 1 is the positive branch alone.
         seed: seeds evaluation scenes and noise.
         settings: what the `PI0_*` environment variables ask for; they win over the arguments.
@@ -57,9 +58,9 @@ class Pi0LiberoRunner:
         max_episode_length: int | None = None,
         task_names_to_use: Sequence[str] | None = None,
         num_steps_wait: int = 10,
-        open_loop: int = 50,
+        open_loop: int | None = None,
         image_size: int = 256,
-        window_stride: Stride = 50,
+        window_stride: Stride = None,
         cfg_scale: float = 1.0,
         seed: int = 0,
         settings: EnvSettings | None = None,
@@ -84,7 +85,9 @@ class Pi0LiberoRunner:
         self.num_steps_wait = num_steps_wait
         self.open_loop = open_loop
         self.image_size = image_size
-        self.observe_every = self._observe_every(window_stride)
+        if window_stride != "last":
+            whole_number("window_stride", window_stride, 1)
+        self.window_stride: Stride = window_stride
         self.seed = seed
         self.settings = settings or EnvSettings()
         self.cfg_scale, self.is_positive = self._guidance(cfg_scale)
@@ -99,9 +102,10 @@ class Pi0LiberoRunner:
         return EnvPool(partial(LiberoEnv, self.benchmark.name, task_id, self.image_size), self.num_parallel_envs)
 
     def check_policy(self, policy: PI0_OFT_Policy) -> None:
-        """Raises ValueError when the policy's chunks are shorter than `open_loop`."""
-        if self.open_loop > policy.chunk_size:
+        """Raises ValueError when `open_loop` or `window_stride` do not go with the policy's chunk size."""
+        if self.open_loop is not None and self.open_loop > policy.chunk_size:
             raise ValueError(f"open_loop={self.open_loop} is above the policy's chunk of {policy.chunk_size} actions")
+        self._observe_every(policy)
         policy.verbose = self.settings.verbose
 
     def create_env(self, task_name: str) -> tuple[Any, int, int]:
@@ -256,7 +260,9 @@ class Pi0LiberoRunner:
             noise=torch.stack([rollout.noise(policy.chunk_size) for rollout in active]),
         )
         remaining = iter(chunks.float().cpu().numpy())
-        requests = [None if rollout is None else self._step_request(rollout, next(remaining)) for rollout in running]
+        requests = [
+            None if rollout is None else self._step_request(rollout, next(remaining), policy) for rollout in running
+        ]
         for rollout, result in zip(running, pool.step_chunk(requests), strict=True):
             if rollout is not None:
                 rollout.record(result)
@@ -268,8 +274,8 @@ class Pi0LiberoRunner:
             "num_steps_wait": self.num_steps_wait,
         }
 
-    def _step_request(self, rollout: Rollout, chunk: np.ndarray) -> dict[str, Any]:
-        request = rollout.plan(chunk, self.open_loop) | {"observe_every": self.observe_every}
+    def _step_request(self, rollout: Rollout, chunk: np.ndarray, policy: PI0_OFT_Policy) -> dict[str, Any]:
+        request = rollout.plan(chunk, self._open_loop(policy)) | {"observe_every": self._observe_every(policy)}
         if rollout.start.film:
             request["frame_every"] = FRAMES_EVERY
             request["frame_size"] = FRAME_SIZE if self.settings.render_source == "render" else None
@@ -287,14 +293,19 @@ class Pi0LiberoRunner:
         wanted = cfg_scale if self.settings.cfg_scale is None else self.settings.cfg_scale
         return (wanted if self.settings.enable_dual else 1.0), self.settings.is_positive
 
-    def _observe_every(self, window_stride: Stride) -> int | None:
+    def _open_loop(self, policy: PI0_OFT_Policy) -> int:
+        return self.open_loop or policy.chunk_size
+
+    def _observe_every(self, policy: PI0_OFT_Policy) -> int | None:
         """None when windows start where chunks do: the policy looks there anyway."""
-        if window_stride == "last":
+        stride, open_loop = self.window_stride, self._open_loop(policy)
+        if stride is None or stride == "last" or stride % open_loop == 0:
             return None
-        whole_number("window_stride", window_stride, 1)
-        if self.open_loop % window_stride:
-            raise ValueError(f"window_stride={window_stride} is not valid: must divide open_loop={self.open_loop}")
-        return None if window_stride == self.open_loop else window_stride
+        if open_loop % stride:
+            raise ValueError(
+                f"window_stride={stride} is not valid: must divide open_loop={open_loop} or be a multiple of it"
+            )
+        return stride
 
     def _save_video(self, task_name: str, index: int, episode: Episode) -> None:
         if episode.frames:

@@ -29,13 +29,17 @@ def raw_state(obs: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([position, quat_to_axis_angle(quat), gripper]).astype(np.float64)
 
 
+def images_to_pi0(obs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """LIBERO's images (H, W, 3) uint8 under π0's names, turned by 180°: LIBERO's come upside down."""
+    return {name: np.ascontiguousarray(_get(obs, key)[::-1, ::-1]) for name, key in IMAGE_KEYS.items()}
+
+
 def libero_obs_to_pi0(obs: Mapping[str, np.ndarray], norm_stats: NormStats, prompt: str) -> dict[str, Any]:
     """One LIBERO observation → `{"image": {name: (H, W, 3) uint8}, "state": (8,) float32, "prompt"}`.
 
-    Both images are turned by 180°: LIBERO's come upside down. A missing key is a KeyError that names it.
+    Both images are upright. A missing key is a KeyError that names it.
     """
-    images = {name: np.ascontiguousarray(_get(obs, key)[::-1, ::-1]) for name, key in IMAGE_KEYS.items()}
-    return {"image": images, "state": norm_stats.state.normalize(raw_state(obs)), "prompt": prompt}
+    return {"image": images_to_pi0(obs), "state": norm_stats.state.normalize(raw_state(obs)), "prompt": prompt}
 
 
 def collate_observations(observations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, S
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.checks import in_range, one_of, whole_number
-from ript.data.contexts import ContextLoader, demonstration_start_states
 from ript.distributed import Distributed
 from ript.env_vars import read_env_settings
 
@@ -25,7 +23,7 @@ class Parts:
     policy: PI0_OFT_Policy
     env_runner: Any
     rl_optimizer: Any
-    loader: ContextLoader
+    loader: Any
     optimizers: dict[str, Optimizer]
     schedulers: dict[str, LRScheduler]
 
@@ -53,7 +51,7 @@ def check_config(cfg: DictConfig) -> None:
         in_range(f"algo.{key}", cfg.algo[key], 0)
     whole_number("algo.warmup_steps", cfg.algo.warmup_steps, 0)
     one_of("algo.lr_schedule", cfg.algo.lr_schedule, ("constant", "cosine"))
-    one_of("algo.context_source", cfg.algo.context_source, ("layouts", "demonstrations"))
+    in_range("algo.ema_decay", cfg.algo.ema_decay, 0, 1)
     one_of("logging.wandb.mode", cfg.logging.wandb.mode, ("disabled", "offline", "online"))
 
 
@@ -63,13 +61,17 @@ def build_parts(cfg: DictConfig, distributed: Distributed, pretrained_path: str 
     `pretrained_path` is the configuration's, or the policy of the checkpoint that the run goes on from.
     """
     runner = _target(cfg.algo.env_runner)(settings=read_env_settings())
-    generator = _target(cfg.algo.rollout_generator)(env_runner=runner, distributed=distributed)
-    reward_function = _target(cfg.reward_function)()
-    rl_optimizer = _target(cfg.algo.rl_optimizer)(generator, reward_function, distributed=distributed)
-    loader = build_loader(cfg, runner, distributed)
+    parts: dict[str, Any] = {"distributed": distributed}
+    if "rollout_generator" in cfg.algo:
+        parts["rollout_generator"] = _target(cfg.algo.rollout_generator)(env_runner=runner, distributed=distributed)
+        parts["reward_function"] = _target(cfg.reward_function)()
+    rl_optimizer = _target(cfg.algo.rl_optimizer)(**parts)
     device_id = distributed.device.index if distributed.device.type == "cuda" else None
     policy = _target(cfg.algo.policy)(device_id, pretrained_path)
+    loader = _target(cfg.algo.loader)(runner=runner, policy=policy, distributed=distributed)
     runner.check_policy(policy)
+    if cfg.algo.get("reuse_prefix") and not policy.prefix_is_frozen:
+        raise ValueError("algo.reuse_prefix=true needs a frozen prefix: set algo.train_expert_only=true")
     distributed.broadcast(policy.model.state_dict().values())
     optimizers, schedulers = build_optimizers(cfg, policy)
     return Parts(policy, runner, rl_optimizer, loader, optimizers, schedulers)
@@ -81,18 +83,6 @@ def _target(node: DictConfig) -> Any:
     Runtime objects are passed by calling it: Hydra would turn dataclasses among its own arguments into configs.
     """
     return instantiate(node, _partial_=True, _convert_="all")
-
-
-def build_loader(cfg: DictConfig, runner: Any, distributed: Distributed) -> ContextLoader:
-    """The stream of training contexts."""
-    task_ids = [runner.benchmark.get_task_id(name) for name in runner.task_names]
-    init_states = None
-    if cfg.algo.context_source == "demonstrations":
-        folder = Path(cfg.paths.demonstrations) / cfg.task.benchmark_name
-        names = runner.benchmark.get_task_names()
-        init_states = {i: demonstration_start_states(folder / f"{names[i]}_demo.hdf5") for i in task_ids}
-    batch_size = cfg.algo.demo_batch_size
-    return ContextLoader(task_ids, batch_size, cfg.seed, distributed.rank, distributed.world_size, init_states)
 
 
 def build_optimizers(cfg: DictConfig, policy: PI0_OFT_Policy) -> tuple[dict[str, Optimizer], dict[str, LRScheduler]]:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ript.evaluation.success import describe, merge, summarize
 from ript.training.build import Parts, build_parts, check_config, choose_device
 from ript.training.checkpoint import POLICY, find_checkpoint, load_state, save_checkpoint
 from ript.training.run_logging import RunLogger
+from ript.training.weight_average import WeightAverage
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +76,7 @@ class Trainer:
             checkpoint = find_checkpoint(self.run_dir, cfg.training.resume_path)
             pretrained_path = str(checkpoint / POLICY)
         self.parts: Parts = build_parts(cfg, distributed, pretrained_path)
+        self.average = self._weight_average()
         if checkpoint is None:
             self._set_aside_earlier_run()
         else:
@@ -98,14 +101,15 @@ class Trainer:
     def evaluate(self) -> dict[str, Any]:
         """Success on the benchmark's evaluation states, over all ranks; logged, and returned on every rank."""
         start = time.perf_counter()
-        tallies = self.parts.env_runner.evaluate(
-            self.parts.policy,
-            n_video=self.cfg.rollout.n_video,
-            do_tqdm=self.cfg.logging.use_tqdm and self.distributed.is_main,
-            rank=self.distributed.rank,
-            world_size=self.distributed.world_size,
-            cfg_scale=self.cfg.rollout.cfg_scale,
-        )
+        with self._averaged():
+            tallies = self.parts.env_runner.evaluate(
+                self.parts.policy,
+                n_video=self.cfg.rollout.n_video,
+                do_tqdm=self.cfg.logging.use_tqdm and self.distributed.is_main,
+                rank=self.distributed.rank,
+                world_size=self.distributed.world_size,
+                cfg_scale=self.cfg.rollout.cfg_scale,
+            )
         result = summarize(merge(self.distributed.gather(tallies)))
         rates = {f"rollout_success_rate/{name}": rate for name, rate in result["rollout_success_rate"].items()}
         seconds = {"time/evaluation_s": time.perf_counter() - start}
@@ -120,7 +124,8 @@ class Trainer:
         if self.distributed.is_main:
             keep = self.cfg.training.keep_checkpoints
             state = {**self._state(), "random_states": random_states}
-            path = save_checkpoint(self.run_dir / "checkpoints", self.step, self.parts.policy, state, keep)
+            with self._averaged():
+                path = save_checkpoint(self.run_dir / "checkpoints", self.step, self.parts.policy, state, keep)
             logger.info("checkpoint: %s", path)
         self.distributed.barrier()
 
@@ -134,11 +139,21 @@ class Trainer:
         metrics = parts.rl_optimizer.optimize(
             parts.policy, next(data_iterator), parts.optimizers, data_iterator, parts.loader
         )
+        if self.average is not None:
+            self.average.update()
         metrics |= {f"lr/{group}": s.get_last_lr()[0] for group, s in parts.schedulers.items()}
         for scheduler in parts.schedulers.values():
             scheduler.step()
         self.step += 1
         self.log.log(self.step, "train", metrics)
+
+    def _weight_average(self) -> WeightAverage | None:
+        parameters = [p for group in self.parts.policy.trainable_params.values() for p in group]
+        return WeightAverage(parameters, self.cfg.algo.ema_decay) if self.cfg.algo.ema_decay else None
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Within the block, the policy's weights are their moving average, if there is one."""
+        return nullcontext() if self.average is None else self.average.applied()
 
     def _state(self) -> dict[str, Any]:
         parts = self.parts
@@ -149,6 +164,7 @@ class Trainer:
             "schedulers": {group: scheduler.state_dict() for group, scheduler in parts.schedulers.items()},
             "rl_optimizer": parts.rl_optimizer.state_dict(),
             "loader": parts.loader.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
         }
 
     def _restore(self, checkpoint: Path) -> None:
@@ -160,6 +176,8 @@ class Trainer:
             parts.schedulers[group].load_state_dict(state["schedulers"][group])
         parts.rl_optimizer.load_state_dict(state["rl_optimizer"])
         parts.loader.load_state_dict(state["loader"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         if state["world_size"] == self.distributed.world_size:
             torch.set_rng_state(state["random_states"][self.distributed.rank])
         logger.info("resumed from %s", checkpoint)

@@ -150,7 +150,7 @@ def test_more_ranks_than_rollouts_is_fine(tiny_policy: PI0_OFT_Policy) -> None:
         ("num_steps_wait", -5),
         ("num_parallel_envs", 0),
         ("rollouts_per_env", 0),
-        ("window_stride", 7),
+        ("window_stride", -7),
         ("cfg_scale", -1.0),
     ],
 )
@@ -158,6 +158,23 @@ def test_bad_arguments_are_refused_by_value(option: str, value: Any) -> None:
     shown = value[0] if isinstance(value, list) else value
     with pytest.raises(ValueError, match=str(shown)):
         Pi0LiberoRunner(**{option: value})
+
+
+@pytest.mark.parametrize("options", [{"window_stride": 7}, {"open_loop": 51}, {"open_loop": 20, "window_stride": 50}])
+def test_open_loop_and_stride_that_do_not_go_with_the_policy_are_refused(
+    tiny_policy: PI0_OFT_Policy, options: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=str(next(iter(options.values())))):
+        planar.planar_runner(**options).check_policy(tiny_policy)
+
+
+@pytest.mark.parametrize("kind", ["pi0", "pi05"])
+def test_open_loop_follows_the_policys_chunk_size(tmp_path: Path, kind: str) -> None:
+    policy = planar.tiny_policy(tmp_path, chunk_size=10, kind=kind)
+    (episode,) = episodes_of(policy, 1, max_episode_length=35)
+    assert episode.actions_normalized.shape[1] == 10
+    assert set(episode.executed[:-1]) <= {10}
+    assert sorted(episode.observations) == [s for s in (0, 10, 20, 30) if s < episode.length]
 
 
 def test_on_libero_the_settings_reach_the_simulator(tiny_policy: PI0_OFT_Policy, tmp_path: Path) -> None:

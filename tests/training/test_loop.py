@@ -124,6 +124,7 @@ def test_tensorboard_and_wandb_offline_need_no_account(
         ("device=tpu", "auto, cpu, cuda"),
         ("algo.open_loop=60", "open_loop=60"),
         ("algo.context_source=demonstrations", "demonstrations not found"),
+        ("algo.reuse_prefix=true", "frozen prefix"),
     ],
 )
 def test_bad_input_is_one_line_that_names_the_value(

@@ -3,19 +3,22 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from ript.checks import one_of
 from ript.data.norm_stats import ACTION_DIM, PADDED_DIM, NormStats, find_norm_stats
-from ript.models.pi0.checkpoint import PolicyCard, load_model, read_policy_card, save_model
-from ript.models.pi0.config import small_pi0_config
-from ript.models.pi0.modeling import Pi0FlowModel, Prefix
+from ript.models.pi0.checkpoint import Origin, find_policy_card, load_model, save_model, start_lora
+from ript.models.pi0.config import Kind, small_pi0_config
+from ript.models.pi0.lora import LoraSettings, merge_lora
+from ript.models.pi0.modeling import HEADER_MODULES, Pi0FlowModel, Prefix
+from ript.models.pi0.policy_card import PolicyCard
 from ript.models.pi0.preprocess import CAMERAS, prepare_image, prepare_prompts
 from ript.models.pi0.sampler import sample_actions
 
@@ -23,8 +26,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_FOLDER = Path(__file__).parents[2] / "assets" / "small_pi0"
 """Tokenizer and statistics of the small default model."""
-MAX_PROMPT_TOKENS = 48
-HEADER_MODULES = ("embed_action_time.", "action_out_proj.", "condition.")
+MAX_PROMPT_TOKENS = {"pi0": 48, "pi05": 200}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,34 @@ class PreparedObservation:
     """(B, 32), normalised, zero-padded."""
 
 
+class EncodedObservation(NamedTuple):
+    """What the expert needs of a batch of observations."""
+
+    prefix: Prefix
+    """Keys and values of images and language."""
+    state: Tensor
+    """(B, 32), normalised, zero-padded."""
+
+
 class PI0_OFT_Policy:
-    """π0 as RIPT sees it. Everything is loaded from local files; nothing reaches a network.
+    """π0 or π0.5 as RIPT sees it. Everything is loaded from local files; nothing reaches a network.
 
     Args:
         device_id: CUDA device index; None is the CPU.
-        pretrained_path: a policy folder. None is the small π0 that ships with the project, untrained.
+        pretrained_path: a policy folder of openpi (PyTorch), LeRobot or this project; see `ript.models.pi0.checkpoint`.
+            None is the small π0 that ships with the project, untrained.
         norm_stats_path: statistics; None takes those inside the folder.
         tokenizer_path: a `tokenizers` JSON; None takes the one inside the folder.
-        condition_mode: `concat`, `bias` or `token`; it must be the checkpoint's.
+        condition_mode: `concat`, `bias` or `token`; it must be the checkpoint's, if that was trained with one.
+        delta_actions: actions relative to the chunk's start state; None is what the checkpoint says, and for one that
+            says nothing true with π0 and false with π0.5.
+        discrete_state_input: π0.5 only: the state is part of the prompt; None is what the checkpoint says, else false.
         freeze_vision_encoder: no gradient for the vision tower.
         train_expert_only: no gradient for the whole vision-language model.
+        lora: train adapters and the small projections only: keyword arguments of `LoraSettings`.
+        dtype: `float32`, or `bfloat16`: the backbone computes in bfloat16, and what is frozen of it is stored so.
+            Trainable parameters are float32 always, so that small updates are not lost to rounding.
+        vision_checkpointing: recompute the vision tower in the backward pass instead of storing its activations.
         num_steps: Euler steps from noise to actions.
 
     Raises FileNotFoundError or ValueError naming the file, key and valid values.
@@ -59,6 +79,8 @@ class PI0_OFT_Policy:
 
     model: Pi0FlowModel
     """The torch module."""
+    card: PolicyCard
+    """How the weights are used; saved with them."""
     norm_stats: NormStats
     trainable_params: dict[str, list[nn.Parameter]]
     """`model` and `header`: disjoint, together exactly the parameters with `requires_grad`."""
@@ -70,38 +92,57 @@ class PI0_OFT_Policy:
         norm_stats_path: str | None = None,
         tokenizer_path: str | None = None,
         condition_mode: str = "concat",
+        delta_actions: bool | None = None,
+        discrete_state_input: bool | None = None,
         freeze_vision_encoder: bool = False,
         train_expert_only: bool = False,
+        lora: Mapping[str, Any] | None = None,
+        dtype: str = "float32",
+        vision_checkpointing: bool = False,
         num_steps: int = 10,
     ):
         if num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+        one_of("dtype", dtype, tuple(DTYPES))
+        one_of("delta_actions", delta_actions, (None, True, False))
+        one_of("discrete_state_input", discrete_state_input, (None, True, False))
         self.device = torch.device("cpu" if device_id is None else f"cuda:{device_id}")
         self.num_steps = num_steps
         self.verbose = False
-        folder = _policy_folder(pretrained_path)
-        self.card = PolicyCard(condition_mode) if pretrained_path is None else read_policy_card(folder)
-        if self.card.condition_mode != condition_mode:
-            raise ValueError(
-                f"{folder} was trained with condition_mode {self.card.condition_mode!r}, not {condition_mode!r}"
-            )
-        self.norm_stats_path = Path(norm_stats_path) if norm_stats_path else find_norm_stats(folder)
+        self._frozen_vision, self._frozen_vlm = freeze_vision_encoder, train_expert_only
+        self._dtype = DTYPES[dtype]
+        self._folder = _policy_folder(pretrained_path)
+        settings = None if lora is None else LoraSettings.from_config(lora)
+        card = self._read_card(condition_mode, pretrained_path is None, settings)
+        chosen: dict[str, Any] = {"delta_actions": delta_actions, "discrete_state_input": discrete_state_input}
+        self.card = replace(card, **{key: value for key, value in chosen.items() if value is not None})
+        self.norm_stats_path = Path(norm_stats_path) if norm_stats_path else find_norm_stats(self._folder)
         self.norm_stats = NormStats.load(self.norm_stats_path, self.card.normalization)
-        self.tokenizer = _load_tokenizer(Path(tokenizer_path) if tokenizer_path else folder / "tokenizer.json")
-        self.model = self._build(folder, pretrained_path is None)
-        nn.Module.to(self.model, self.device)
-        self._freeze(freeze_vision_encoder, train_expert_only)
-        self.trainable_params = group_parameters(self.model)
+        self.tokenizer = _load_tokenizer(Path(tokenizer_path) if tokenizer_path else self._folder / "tokenizer.json")
+        self.model, self._origin = self._build(pretrained_path is None)
+        if self.card.discrete_state_input and self.kind == "pi0":
+            raise ValueError("discrete_state_input=True is not valid: π0 has a state token; it is for π0.5")
+        if settings is not None and self.card.lora is None:
+            self._origin = start_lora(self._folder, self.model, settings, self._origin)
+            self.card = replace(self.card, lora=settings)
+        if vision_checkpointing:
+            self.model.checkpoint_vision()
+        self._prepare_training()
+
+    @property
+    def kind(self) -> Kind:
+        """`pi0` or `pi05`."""
+        return self.model.architecture.kind
 
     @property
     def image_size(self) -> int:
         """Side of the images the network sees, in pixels."""
-        return self.model.vlm_config.vision_config.image_size
+        return self.model.architecture.vision.image_size
 
     @property
     def chunk_size(self) -> int:
         """Actions per chunk."""
-        return self.model.config.chunk_size
+        return self.model.architecture.chunk_size
 
     def prepare(self, observation: Mapping[str, Any]) -> PreparedObservation:
         """A collated observation (see `ript.env_runner.pi0_runner_utils`) → tensors on the device."""
@@ -112,14 +153,23 @@ class PI0_OFT_Policy:
             prepare_image(torch.as_tensor(observation["image"][name]).to(self.device), self.image_size)
             for name in CAMERAS
         ]
-        tokens, mask = prepare_prompts(observation["prompt"], self.tokenizer, MAX_PROMPT_TOKENS)
-        state = torch.as_tensor(np.asarray(observation["state"], np.float32)).to(self.device)
+        values = np.asarray(observation["state"], np.float32)
+        in_prompt = values if self.card.discrete_state_input else None
+        tokens, mask = prepare_prompts(observation["prompt"], self.tokenizer, MAX_PROMPT_TOKENS[self.kind], in_prompt)
+        state = torch.as_tensor(values).to(self.device)
         state = nn.functional.pad(state, (0, PADDED_DIM - state.shape[-1]))
         return PreparedObservation(torch.stack(images, dim=1), tokens.to(self.device), mask.to(self.device), state)
 
-    def prefix(self, prepared: PreparedObservation) -> Prefix:
-        """Images and language, encoded once."""
-        return self.model.prefix(prepared.images, prepared.tokens, prepared.token_mask)
+    def encode(self, observation: Mapping[str, Any]) -> EncodedObservation:
+        """A collated observation → its prefix, encoded once for all steps and branches, and its state."""
+        prepared = self.prepare(observation)
+        prefix = self.model.prefix(prepared.images, prepared.tokens, prepared.token_mask)
+        return EncodedObservation(prefix, prepared.state)
+
+    @property
+    def prefix_is_frozen(self) -> bool:
+        """No trainable parameter changes what `encode` gives."""
+        return not any(parameter.requires_grad for parameter in self.model.model.vlm.parameters())
 
     @torch.no_grad()
     def select_action(
@@ -136,14 +186,14 @@ class PI0_OFT_Policy:
         drawn from `generator` when absent.
         """
         start = time.perf_counter()
-        prepared = self.prepare(observation)
+        encoded = self.encode(observation)
         if noise is None:
-            shape = (prepared.state.shape[0], self.chunk_size, PADDED_DIM)
+            shape = (encoded.state.shape[0], self.chunk_size, PADDED_DIM)
             noise = torch.randn(shape, generator=generator)
         chunk = sample_actions(
             self.model,
-            self.prefix(prepared),
-            prepared.state,
+            encoded.prefix,
+            encoded.state,
             noise.to(self.device),
             num_steps=self.num_steps,
             cfg_scale=cfg_scale,
@@ -154,23 +204,51 @@ class PI0_OFT_Policy:
         return chunk
 
     def save(self, folder: Path) -> None:
-        """Writes a policy folder that `pretrained_path` loads again."""
+        """Writes a policy folder that `pretrained_path` loads again, in the layout that was loaded."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_model(folder, self.model, self.card)
-        (folder / "norm_stats.json").write_text(self.norm_stats_path.read_text())
+        save_model(folder, self.model, self.card, self._origin)
+        inside = self.norm_stats_path.is_relative_to(self._folder)
+        stats = folder / (self.norm_stats_path.relative_to(self._folder) if inside else "norm_stats.json")
+        stats.parent.mkdir(parents=True, exist_ok=True)
+        stats.write_text(self.norm_stats_path.read_text())
         self.tokenizer.save(str(folder / "tokenizer.json"))
 
-    def _build(self, folder: Path, untrained: bool) -> Pi0FlowModel:
-        if not untrained:
-            return load_model(folder, self.card.condition_mode)
-        logger.warning("no pretrained_path: the small default π0 starts from random weights")
-        return Pi0FlowModel(small_pi0_config(), self.card.condition_mode)
+    def merge_lora(self) -> None:
+        """Makes the adapters part of the weights: `save` then writes a folder that needs no other."""
+        merge_lora(self.model)
+        self.card = replace(self.card, lora=None)
+        self._prepare_training()
 
-    def _freeze(self, vision: bool, vlm: bool) -> None:
-        if vision or vlm:
-            self.model.model.vlm.vision_tower.requires_grad_(False)
-        if vlm:
-            self.model.model.vlm.requires_grad_(False)
+    def _read_card(self, condition_mode: str, untrained: bool, lora: LoraSettings | None) -> PolicyCard:
+        """The folder's card. Raises ValueError for adapters that it cannot have."""
+        if lora is not None and untrained:
+            raise ValueError("lora needs pretrained_path: an adapter belongs to a folder of weights")
+        if lora is not None and self._frozen_vlm and lora.target != "expert":
+            raise ValueError(f"lora.target={lora.target!r} is not valid with train_expert_only. Valid: expert")
+        card = PolicyCard(condition_mode) if untrained else find_policy_card(self._folder, condition_mode)
+        if lora is not None and card.lora not in (None, lora):
+            raise ValueError(f"{self._folder} holds an adapter with {card.lora}, not {lora}; merge it first")
+        return card
+
+    def _build(self, untrained: bool) -> tuple[Pi0FlowModel, Origin]:
+        if not untrained:
+            return load_model(self._folder, self.card)
+        logger.warning("no pretrained_path: the small default π0 starts from random weights")
+        return Pi0FlowModel(small_pi0_config(), self.card.condition_mode), Origin()
+
+    def _prepare_training(self) -> None:
+        """Sets what is trainable, then each parameter's precision, then the groups."""
+        model = self.model
+        if self.card.lora is None:
+            model.train_everything()
+        if self._frozen_vision or self._frozen_vlm:
+            model.model.vlm.vision_tower.requires_grad_(False)
+        if self._frozen_vlm:
+            model.model.vlm.requires_grad_(False)
+        model.set_precision(self._dtype)
+        nn.Module.to(model, self.device)
+        model.eval()
+        self.trainable_params = group_parameters(model)
 
 
 def group_parameters(model: Pi0FlowModel) -> dict[str, list[nn.Parameter]]:

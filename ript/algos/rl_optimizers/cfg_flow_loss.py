@@ -1,6 +1,6 @@
 """The CFG-Flow loss of a micro-batch of windows (CFGRL, arXiv 2505.23458, in π0's time convention)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.algos.policies.pi0_oft_policy import EncodedObservation, PI0_OFT_Policy
 from ript.data.norm_stats import ACTION_DIM, PADDED_DIM
 from ript.data.windows import Window, stack_actions
 from ript.env_runner.pi0_runner_utils import collate_observations
@@ -54,6 +54,11 @@ def draw_for_windows(windows: Sequence[Window], seed: tuple[int, ...]) -> FlowDr
     return FlowDraw(noise, time, dropped)
 
 
+def encode_windows(policy: PI0_OFT_Policy, windows: Sequence[Window]) -> EncodedObservation:
+    """The encoded observations of a batch of windows."""
+    return policy.encode(collate_observations([window.observation for window in windows]))
+
+
 def cfg_flow_loss(
     policy: PI0_OFT_Policy,
     windows: Sequence[Window],
@@ -63,27 +68,28 @@ def cfg_flow_loss(
     alpha_uncond: float = 0.1,
     loss_mode: LossMode = "dual",
     cond_dropout: float = 0.1,
+    encode: Callable[[Sequence[Window]], EncodedObservation] | None = None,
 ) -> WindowLoss:
     """L = w(A)·L_pos + alpha_uncond·L_uncond per window, both branches with the same noise and time.
 
     `weights` (B,) is w(A). `dropout` computes one branch per window instead: the positive one where w > 0, with weight
     w, unless it is dropped with probability `cond_dropout`; the unconditional one, with weight 1, everywhere else.
+    `encode` gives the windows' prefixes, if not the policy itself: see `PrefixStore`.
     """
     device = policy.device
     actions, is_pad = (torch.from_numpy(array).to(device) for array in stack_actions(windows))
     padded = torch.nn.functional.pad(actions, (0, PADDED_DIM - actions.shape[-1]))
     time = draw.time.to(device)
     x_t, u_t = path_sample(padded, draw.noise.to(device), time)
-    prepared = policy.prepare(collate_observations([w.observation for w in windows]))
-    prefix = policy.prefix(prepared)
+    prefix, state = encode_windows(policy, windows) if encode is None else encode(windows)
     weights = weights.to(device)
     if loss_mode == "dual":
         conditions = (POSITIVE, UNCONDITIONAL)
-        velocity = policy.model.branch_velocities(prefix.repeat(2), prepared.state, x_t, time, conditions)
+        velocity = policy.model.branch_velocities(prefix.repeat(2), state, x_t, time, conditions)
         positive, unconditional = masked_flow_loss(velocity, u_t, is_pad, ACTION_DIM)
         return WindowLoss(weights * positive + alpha_uncond * unconditional, positive, unconditional)
     is_positive = (weights > 0) & (draw.dropped.to(device) >= cond_dropout)
-    velocity = policy.model.velocity(prefix, prepared.state, x_t, time, is_positive.long())
+    velocity = policy.model.velocity(prefix, state, x_t, time, is_positive.long())
     loss = masked_flow_loss(velocity, u_t, is_pad, ACTION_DIM)
     total = torch.where(is_positive, weights, torch.ones_like(weights)) * loss
     nan = torch.full_like(loss, torch.nan)

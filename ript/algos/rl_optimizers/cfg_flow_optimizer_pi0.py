@@ -3,19 +3,19 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch.optim import Optimizer
 from tqdm import tqdm
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.rl_optimizers.advantages import Weighting, positive_weights, rloo_advantages
-from ript.algos.rl_optimizers.cfg_flow_loss import LossMode, cfg_flow_loss, draw_for_windows
+from ript.algos.rl_optimizers.cfg_flow_loss import LossMode
 from ript.algos.rl_optimizers.metrics import rollout_metrics, update_metrics
+from ript.algos.rl_optimizers.prefix_store import PrefixStore
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
+from ript.algos.rl_optimizers.window_update import WindowUpdate
 from ript.checks import in_range, one_of, whole_number
 from ript.data.windows import ShortWindows, Stride, Window, cut_windows
 from ript.distributed import Distributed
@@ -32,13 +32,15 @@ class CFGFlowOptimizerPI0:
         loss_mode: `dual` (both branches per window) or `dropout` (one, as published).
         advantage_weighting: `binary` or `continuous`; `temperature` and `a_max` belong to the latter.
         cond_dropout: probability of the unconditional branch in `dropout` mode.
-        window_stride: steps between windows, or `last`.
+        window_stride: steps between windows; None is one per chunk, `last` the last chunk's only.
         short_windows: `mask` what lies after the episode's end, or `skip` such windows.
         max_windows_per_episode: keep the last ones only; None keeps all.
         num_epochs: passes over the windows per iteration.
         update_batch_size: windows of all ranks per gradient step; None takes all in one step.
         optimizer_batch_size: windows per forward pass; bounds memory and changes nothing else.
         gradient_clip: largest norm of each parameter group's gradient.
+        reuse_prefix: encode each window once per iteration, for all epochs; needs a frozen prefix.
+        reuse_prefix_gib: bound of the memory for that; windows beyond it are encoded each time.
         seed: seeds noise, time and the order of windows.
     """
 
@@ -53,32 +55,38 @@ class CFGFlowOptimizerPI0:
         temperature: float = 1.0,
         a_max: float = 5.0,
         cond_dropout: float = 0.1,
-        window_stride: Stride = 50,
+        window_stride: Stride = None,
         short_windows: ShortWindows = "mask",
         max_windows_per_episode: int | None = None,
         num_epochs: int = 1,
         update_batch_size: int | None = None,
         optimizer_batch_size: int = 8,
         gradient_clip: float = 1.0,
+        reuse_prefix: bool = False,
+        reuse_prefix_gib: float = 4.0,
         use_tqdm: bool = True,
         seed: int = 0,
         distributed: Distributed | None = None,
     ):
-        one_of("loss_mode", loss_mode, ("dual", "dropout"))
         one_of("advantage_weighting", advantage_weighting, ("binary", "continuous"))
         one_of("short_windows", short_windows, ("mask", "skip"))
-        in_range("alpha_uncond", alpha_uncond, 0)
-        in_range("cond_dropout", cond_dropout, 0, 1)
         in_range("temperature", temperature, 1e-6)
         in_range("a_max", a_max, 0)
-        in_range("gradient_clip", gradient_clip, 1e-6)
         whole_number("max_windows_per_episode", max_windows_per_episode, 1)
         whole_number("num_epochs", num_epochs, 1)
         whole_number("update_batch_size", update_batch_size, 1)
-        whole_number("optimizer_batch_size", optimizer_batch_size, 1)
+        in_range("reuse_prefix_gib", reuse_prefix_gib, 0)
         self.rollout_generator = rollout_generator
         self.reward_function = reward_function
-        self.loss = partial(cfg_flow_loss, alpha_uncond=alpha_uncond, loss_mode=loss_mode, cond_dropout=cond_dropout)
+        self.distributed = distributed or Distributed()
+        self.window_update = WindowUpdate(
+            alpha_uncond=alpha_uncond,
+            loss_mode=loss_mode,
+            cond_dropout=cond_dropout,
+            optimizer_batch_size=optimizer_batch_size,
+            gradient_clip=gradient_clip,
+            distributed=self.distributed,
+        )
         self.advantage_weighting: Weighting = advantage_weighting
         self.temperature, self.a_max = temperature, a_max
         self.window_stride: Stride = window_stride
@@ -86,11 +94,9 @@ class CFGFlowOptimizerPI0:
         self.max_windows_per_episode = max_windows_per_episode
         self.num_epochs = num_epochs
         self.update_batch_size = update_batch_size
-        self.optimizer_batch_size = optimizer_batch_size
-        self.gradient_clip = gradient_clip
+        self.reuse_prefix_gib = reuse_prefix_gib if reuse_prefix else None
         self.use_tqdm = use_tqdm
         self.seed = seed
-        self.distributed = distributed or Distributed()
         self.iteration = 0
 
     def optimize(
@@ -150,7 +156,9 @@ class CFGFlowOptimizerPI0:
         optimizers: Mapping[str, Optimizer],
     ) -> dict[str, float]:
         """Gradient steps on the windows of all ranks. A rank without windows takes part with zero gradients."""
-        weights = self._weights(windows, advantages)
+        policy.model.train()  # dropout of adapters and checkpointing of the vision tower; nothing else depends on it
+        store = None if self.reuse_prefix_gib is None else PrefixStore(policy, self.reuse_prefix_gib)
+        weights = self.weights(windows, advantages)
         most = self.distributed.max(len(windows))
         share = (
             most if self.update_batch_size is None else max(1, self.update_batch_size // self.distributed.world_size)
@@ -163,52 +171,16 @@ class CFGFlowOptimizerPI0:
                 for step in range(steps):
                     chosen = order[step * share : (step + 1) * share]
                     batch = [windows[i] for i in chosen]
-                    self._gradient_step(policy, batch, weights[chosen], optimizers, epoch, totals)
+                    seed = (self.seed, self.iteration, epoch)
+                    sums = self.window_update.step(policy, batch, weights[chosen], optimizers, seed, store)
+                    for name, value in sums.items():
+                        totals[name] += value
                     bar.update()
+        policy.model.eval()
         return update_metrics(self.distributed, totals, len(windows), steps * self.num_epochs)
 
-    def accumulate_gradients(
-        self, policy: PI0_OFT_Policy, windows: Sequence[Window], weights: np.ndarray, epoch: int = 0
-    ) -> dict[str, float]:
-        """Adds the gradient of the mean loss over the windows of all ranks; returns this rank's sums of losses.
-
-        The result does not depend on `optimizer_batch_size`, nor on how the windows are spread over ranks.
-        """
-        sums: dict[str, float] = defaultdict(float)
-        count = sum(self.distributed.gather(len(windows)))
-        for first in range(0, len(windows), self.optimizer_batch_size):
-            part = windows[first : first + self.optimizer_batch_size]
-            weight = torch.from_numpy(weights[first : first + self.optimizer_batch_size]).float()
-            draw = draw_for_windows(part, (self.seed, self.iteration, epoch))
-            loss = self.loss(policy, part, weight, draw)
-            (loss.total.sum() / count).backward()
-            for name, values in zip(loss._fields, loss, strict=True):
-                known = values.detach()[~values.isnan()]
-                sums[f"{name}_sum"] += float(known.sum())
-                sums[f"{name}_count"] += len(known)
-        return sums
-
-    def _gradient_step(
-        self,
-        policy: PI0_OFT_Policy,
-        windows: Sequence[Window],
-        weights: np.ndarray,
-        optimizers: Mapping[str, Optimizer],
-        epoch: int,
-        totals: dict[str, float],
-    ) -> None:
-        for optimizer in optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
-        for name, value in self.accumulate_gradients(policy, windows, weights, epoch).items():
-            totals[name] += value
-        for group, parameters in policy.trainable_params.items():
-            self.distributed.sum_gradients(parameters)
-            norm = torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip, error_if_nonfinite=True)
-            totals[f"gradient_norm_{group}"] += float(norm)
-        for optimizer in optimizers.values():
-            optimizer.step()
-
-    def _weights(self, windows: Sequence[Window], advantages: np.ndarray) -> np.ndarray:
+    def weights(self, windows: Sequence[Window], advantages: np.ndarray) -> np.ndarray:
+        """w(A) of each window; `advantages` are those of this rank's episodes."""
         everyone = np.concatenate(self.distributed.gather(advantages))
         std = float(everyone.std()) if len(everyone) else 0.0
         own = np.array([window.advantage for window in windows])

@@ -1,103 +1,188 @@
-"""A policy folder: weights as safetensors, everything else as JSON.
+"""Policy folders: those of openpi and LeRobot, and our own, which are one of these plus files of ours.
 
-model.safetensors   weights
-config.json         sizes of the network (transformers' PI0Config)
-policy.json         schema version, condition_mode, delta_actions, normalization
-norm_stats.json     openpi's format
-tokenizer.json      a `tokenizers` file
+model.safetensors       weights, in the layout they were loaded in (see `ript.models.pi0.layouts`)
+config.json             the original's, kept as it was found; our own networks have none
+network.json            ours: sizes of the network
+condition.safetensors   ours: the condition embedding
+policy.json             ours: how the weights must be used, and the checksums of the weights
+norm_stats.json         openpi's format; an original may have it below assets/
+tokenizer.json          a `tokenizers` file
+
+A policy with LoRA holds adapter_model.safetensors and adapter_config.json (peft's) instead of model.safetensors, and
+policy.json names the folder they belong to.
+
+A tensor is written in the dtype it was read in where that keeps its value, else in float32: an untouched tensor is
+byte for byte the original's, a trained one loses nothing. Checksums exist in our own folders only: safetensors has
+none, so in a foreign file a damaged header is noticed and a damaged number is not.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
 from torch import Tensor
-from transformers import PI0Config
+from transformers.initialization import no_init_weights
 
-from ript.data.norm_stats import Mode
-from ript.models.pi0.conditioning import CONDITION_MODES
+from ript.models.pi0.config import GemmaSizes, Pi0Architecture, VisionSizes
+from ript.models.pi0.layouts import (
+    OPENPI,
+    TEXT_EMBEDDING,
+    Layout,
+    detect_kind,
+    detect_layout,
+    read_foreign_config,
+)
+from ript.models.pi0.lora import ADAPTER_WEIGHTS, LoraSettings, add_lora, open_lora, save_lora
 from ript.models.pi0.modeling import Pi0FlowModel
+from ript.models.pi0.policy_card import POLICY, BaseWeights, PolicyCard, read_json, read_policy_card
+from ript.models.pi0.weights_file import WeightsFile, sha256, write_weights
 
-WEIGHTS, CONFIG, POLICY = "model.safetensors", "config.json", "policy.json"
-SCHEMA_VERSION = 1
+WEIGHTS, CONFIG, NETWORK, CONDITION = "model.safetensors", "config.json", "network.json", "condition.safetensors"
 
 
 @dataclass(frozen=True)
-class PolicyCard:
-    """How the weights must be used; stored with them and checked at loading."""
+class Origin:
+    """How a model's weights were found, so that they are written the same way. The default is for a new network."""
 
-    condition_mode: str
-    delta_actions: bool = False
-    normalization: Mode = "z_score"
-    schema_version: int = SCHEMA_VERSION
-
-
-def read_policy_card(folder: Path) -> PolicyCard:
-    """Reads `policy.json`. Raises FileNotFoundError or ValueError naming file, key and valid values."""
-    content = _read_json(folder / POLICY)
-    expected = set(PolicyCard.__dataclass_fields__)
-    if set(content) != expected:
-        raise ValueError(f"{folder / POLICY}: keys must be {sorted(expected)}, got {sorted(content)}")
-    card = PolicyCard(**content)
-    valid = {
-        "schema_version": (SCHEMA_VERSION,),
-        "condition_mode": CONDITION_MODES,
-        "normalization": ("z_score", "quantile"),
-        "delta_actions": (True, False),
-    }
-    for key, values in valid.items():
-        if getattr(card, key) not in values:
-            raise ValueError(f"{folder / POLICY}: {key} {getattr(card, key)!r} is not one of {values}")
-    return card
+    layout: Layout = OPENPI
+    dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
+    """Name in the file → dtype."""
+    metadata: Mapping[str, str] = field(default_factory=lambda: {"format": "pt"})
+    unused: Mapping[str, Tensor] = field(default_factory=dict)
+    """An output layer of the language model that differs from its embedding: no action depends on it."""
+    config: Mapping[str, Any] | None = None
+    """The original's config.json."""
+    base: BaseWeights | None = None
+    """The folder of the weights, when an adapter is trained on them."""
 
 
-def load_model(folder: Path, condition_mode: str) -> Pi0FlowModel:
-    """Builds the network of `config.json` and loads its weights, strictly.
+def find_policy_card(folder: Path, condition_mode: str) -> PolicyCard:
+    """The folder's card; for a folder of another tool, what its kind of π0 needs.
+
+    Raises FileNotFoundError or ValueError naming the file, the key and what is valid.
+    """
+    if (folder / POLICY).exists():
+        card = read_policy_card(folder)
+        if card.condition_mode != condition_mode:
+            raise ValueError(
+                f"{folder} was trained with condition_mode {card.condition_mode!r}, not {condition_mode!r}"
+            )
+        return card
+    for name in (CONDITION, ADAPTER_WEIGHTS):
+        if (folder / name).exists():
+            raise FileNotFoundError(f"file not found: {folder / POLICY}, which must say how to use {name}")
+    return PolicyCard.for_foreign(detect_kind(WeightsFile.open(folder / WEIGHTS).shapes), condition_mode)
+
+
+def load_model(folder: Path, card: PolicyCard) -> tuple[Pi0FlowModel, Origin]:
+    """Builds the network and loads its weights, strictly; only a foreign folder lacks the condition embedding.
 
     Raises FileNotFoundError or ValueError with every missing, unexpected or misshapen tensor.
     """
-    config = PI0Config.from_dict(_read_json(folder / CONFIG))
-    model = Pi0FlowModel(config, condition_mode)
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise FileNotFoundError(f"weights not found: {path}")
+    if card.lora is None or card.base is None:
+        return _load_full(folder, card)
+    base = Path(card.base.path)
+    if not base.is_dir():
+        raise FileNotFoundError(f"{folder / POLICY}: the folder the adapter belongs to is missing: {base}")
+    model, origin = _load_full(base, find_policy_card(base, card.condition_mode))
+    if sha256(base / WEIGHTS) != card.base.sha256:
+        raise ValueError(f"{base / WEIGHTS} is not the file that the adapter in {folder} belongs to")
+    add_lora(model, card.lora)
+    file, targets = open_lora(folder, model)
+    _load_checked(file, targets, card)
+    _load_checked(WeightsFile.open(folder / CONDITION), model.condition.state_dict(), card)
+    return model, replace(origin, base=card.base)
+
+
+def save_model(folder: Path, model: Pi0FlowModel, card: PolicyCard, origin: Origin | None = None) -> None:
+    """Writes weights, sizes and policy card into an existing folder. Raises ValueError for an adapter without base."""
+    origin = origin or Origin()
+    checksums = {CONDITION: write_weights(folder / CONDITION, model.condition.state_dict(), {"format": "pt"})}
+    if card.lora is not None:
+        if origin.base is None:
+            raise ValueError("an adapter belongs to a folder of weights: lora needs pretrained_path")
+        checksums[ADAPTER_WEIGHTS] = save_lora(folder, model, card.lora)
+    else:
+        checksums[WEIGHTS] = write_weights(folder / WEIGHTS, _file_tensors(model, origin), origin.metadata)
+        (folder / NETWORK).write_text(json.dumps(asdict(model.architecture), indent=2) + "\n")
+        if origin.config is not None:
+            (folder / CONFIG).write_text(json.dumps(origin.config, indent=2) + "\n")
+    base = origin.base if card.lora else None
+    replace(card, base=base, sha256=checksums).save(folder)
+
+
+def start_lora(folder: Path, model: Pi0FlowModel, settings: LoraSettings, origin: Origin) -> Origin:
+    """Adds new adapters to the model loaded from `folder`, which becomes their base."""
+    add_lora(model, settings)
+    return replace(origin, base=BaseWeights(str(folder.resolve()), sha256(folder / WEIGHTS)))
+
+
+def read_architecture(folder: Path, names: Mapping[str, Any]) -> Pi0Architecture:
+    """The sizes in `network.json`, or those that the original's `config.json` names.
+
+    Raises FileNotFoundError or ValueError naming file and key.
+    """
+    path = folder / NETWORK
+    if not path.exists():
+        path = folder / CONFIG
+        if not path.is_file():
+            raise FileNotFoundError(f"sizes of the network not found: neither {path} nor {folder / NETWORK}")
+    content = read_json(path)
     try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-    _check_tensors(path, model.state_dict(), tensors)
-    model.load_state_dict(tensors)
-    return model
+        if path.name == CONFIG:
+            return read_foreign_config(content, detect_kind(names))
+        text, expert = (GemmaSizes(**content.pop(key)) for key in ("text", "expert"))
+        return Pi0Architecture(text=text, expert=expert, vision=VisionSizes(**content.pop("vision")), **content)
+    except KeyError as error:
+        raise ValueError(f"{path}: key {error} is missing") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
-def save_model(folder: Path, model: Pi0FlowModel, card: PolicyCard) -> None:
-    """Writes weights, network config and policy card into an existing folder."""
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")
-    (folder / POLICY).write_text(json.dumps(asdict(card), indent=2) + "\n")
-
-
-def _check_tensors(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    problems = [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
-    problems += [f"unexpected {name}" for name in sorted(found.keys() - expected.keys())]
-    problems += [
-        f"{name} is {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}"
-        for name in sorted(expected.keys() & found.keys())
-        if found[name].shape != expected[name].shape
-    ]
-    if problems:
-        raise ValueError(f"{path}: " + "; ".join(problems))
-
-
-def _read_json(path: Path) -> dict:
-    if not path.is_file():
-        raise FileNotFoundError(f"file not found: {path}")
+def _load_full(folder: Path, card: PolicyCard) -> tuple[Pi0FlowModel, Origin]:
+    file = WeightsFile.open(folder / WEIGHTS)
     try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: must hold a JSON object")
-    return content
+        layout = detect_layout(file.shapes)
+    except ValueError as error:
+        raise ValueError(f"{file.path}: {error}") from error
+    architecture = read_architecture(folder, file.shapes)
+    with no_init_weights():
+        model = Pi0FlowModel(architecture, card.condition_mode)
+    model.condition.reset_parameters()
+    unused = _load_checked(file, _targets(model, layout, file.shapes), card)
+    if (folder / POLICY).exists():
+        _load_checked(WeightsFile.open(folder / CONDITION), model.condition.state_dict(), card)
+    config = read_json(folder / CONFIG) if (folder / CONFIG).exists() else None
+    return model, Origin(layout, file.dtypes, file.metadata, unused, config)
+
+
+def _load_checked(file: WeightsFile, targets: Mapping[str, Tensor], card: PolicyCard) -> dict[str, Tensor]:
+    """Names and shapes first, so that the error names the tensor; then the checksum, if one is recorded."""
+    file.check(targets)
+    if file.path.name in card.sha256 and sha256(file.path) != card.sha256[file.path.name]:
+        raise ValueError(f"{file.path}: damaged: its SHA-256 is not the one in {POLICY}")
+    return file.copy_into(targets)
+
+
+def _targets(model: Pi0FlowModel, layout: Layout, present: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Name in the file → tensor of the model; the text embedding under each name that is present, the input's first."""
+    state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("condition.")}
+    targets = {layout.rename(name): tensor for name, tensor in state.items()}
+    if layout.input_embedding in present:
+        if layout.rename(TEXT_EMBEDDING) not in present:
+            del targets[layout.rename(TEXT_EMBEDDING)]
+        targets = {layout.input_embedding: state[TEXT_EMBEDDING], **targets}
+    return targets
+
+
+def _file_tensors(model: Pi0FlowModel, origin: Origin) -> dict[str, Tensor]:
+    """What is written: in the original's dtype where that is exact, and a copy for a second name of one tensor."""
+    tensors = {}
+    for name, tensor in _targets(model, origin.layout, origin.dtypes).items():
+        stored = tensor.to(origin.dtypes.get(name, tensor.dtype))
+        kept = stored if torch.equal(stored.to(tensor.dtype), tensor) else tensor
+        tensors[name] = kept.clone() if name == origin.layout.input_embedding else kept
+    return {**tensors, **origin.unused}

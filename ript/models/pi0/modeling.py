@@ -1,15 +1,22 @@
-"""π0 with an explicit prefix, a conditioned suffix and one velocity function, on transformers' own π0."""
+"""π0 and π0.5 with an explicit prefix, a conditioned suffix and one velocity function, on transformers' own π0."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import DynamicCache, PI0Config, PI0ForConditionalGeneration
+from transformers import DynamicCache, PI0ForConditionalGeneration
 from transformers.masking_utils import create_causal_mask
 
+from ript.models.pi0.adarms import AdaGemma
 from ript.models.pi0.conditioning import ConditionEmbedding
+from ript.models.pi0.config import Pi0Architecture
+from ript.models.pi0.suffix import Pi0SuffixEmbedding, Pi05SuffixEmbedding, Suffix
+
+HEADER_MODULES = ("embed_action_time.", "action_out_proj.", "condition.")
+"""Names of the small projections, the time MLP and the condition embedding begin with one of these."""
 
 
 @dataclass(frozen=True)
@@ -32,60 +39,105 @@ class Prefix:
             self.mask.repeat(times, 1),
         )
 
+    def rows(self) -> list["Prefix"]:
+        """One prefix (batch 1) per row, without the padding at its end."""
+        lengths = self.mask.sum(dim=1).tolist()
+        return [
+            Prefix(
+                tuple((k[i : i + 1, :, :n], v[i : i + 1, :, :n]) for k, v in self.keys_values),
+                self.mask[i : i + 1, :n],
+            )
+            for i, n in enumerate(lengths)
+        ]
+
+    @staticmethod
+    def stack(rows: Sequence["Prefix"]) -> "Prefix":
+        """The rows as one batch again, padded at the end to the longest."""
+        longest = max(row.mask.shape[1] for row in rows)
+        layers = []
+        for pairs in zip(*(row.keys_values for row in rows), strict=True):
+            keys, values = zip(*pairs, strict=True)
+            layers.append((_stack_padded(keys, longest), _stack_padded(values, longest)))
+        mask = torch.cat([F.pad(row.mask, (0, longest - row.mask.shape[1])) for row in rows])
+        return Prefix(tuple(layers), mask)
+
+    def clone(self) -> "Prefix":
+        """A copy that shares no memory with the batch it was a row of."""
+        return Prefix(tuple((k.clone(), v.clone()) for k, v in self.keys_values), self.mask.clone())
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of keys and values."""
+        return sum(tensor.nbytes for layer in self.keys_values for tensor in layer)
+
 
 class Pi0FlowModel(PI0ForConditionalGeneration):
-    """π0 that predicts v(x_t, t, is_positive): t = 1 is noise, t = 0 is data.
+    """π0 or π0.5 that predicts v(x_t, t, is_positive): t = 1 is noise, t = 0 is data.
 
-    Two calls do everything: `prefix` once per observation, `velocity` once per (x_t, t, condition).
+    Two calls do everything: `prefix` once per observation, `velocity` once per (x_t, t, condition). The kinds differ
+    in two parts, the suffix embedding and the expert.
     """
 
-    def __init__(self, config: PI0Config, condition_mode: str = "concat"):
+    architecture: Pi0Architecture
+    compute_dtype: torch.dtype
+    """What the backbone computes in. The small projections, the condition and the flow itself are always float32."""
+
+    def __init__(self, architecture: Pi0Architecture, condition_mode: str = "concat"):
+        config = architecture.to_transformers()
         super().__init__(config)
-        self.vlm_config: Any = config.vlm_config
+        self.architecture = architecture
+        self.compute_dtype = torch.float32
+        self.embed_action_time: nn.Module
+        if architecture.kind == "pi05":
+            self.model.dit = AdaGemma(config.dit_config)
+            self.embed_action_time = Pi05SuffixEmbedding(config)
+            self.post_init()  # start values of the new modules
+        else:
+            self.embed_action_time = Pi0SuffixEmbedding(self.embed_action_time)
         self.condition = ConditionEmbedding(condition_mode, self.expert_hidden_size)
-        self._freeze_unreachable()
+        self.train_everything()
 
     def prefix(self, images: Tensor, tokens: Tensor, token_mask: Tensor) -> Prefix:
         """Images (B, cameras, 3, S, S) in [-1, 1], tokens (B, L), token_mask (B, L) → Prefix."""
         batch, cameras = images.shape[:2]
-        vision = self.vlm_config.vision_config
+        vision = self.architecture.vision
         image_tokens = cameras * (vision.image_size // vision.patch_size) ** 2
-        placeholder = tokens.new_full((batch, image_tokens), self.vlm_config.image_token_id)
+        placeholder = tokens.new_full((batch, image_tokens), self.architecture.image_token_id)
         mask = torch.cat([token_mask.new_ones(batch, image_tokens), token_mask], dim=1).long()
         present = torch.ones(batch, cameras, dtype=torch.bool, device=images.device)
-        embeds = self.model.embed_prefix(torch.cat([placeholder, tokens], dim=1), images, present)
-        cache = self.model.vlm(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            position_ids=mask.cumsum(-1) - 1,
-            token_type_ids=torch.zeros_like(mask),
-            use_cache=True,
-        ).past_key_values
+        with self._backbone_precision():
+            embeds = self.model.embed_prefix(torch.cat([placeholder, tokens], dim=1), images, present)
+            cache = self.model.vlm(
+                inputs_embeds=embeds,
+                attention_mask=mask,
+                position_ids=mask.cumsum(-1) - 1,
+                token_type_ids=torch.zeros_like(mask),
+                use_cache=True,
+            ).past_key_values
         return Prefix(tuple((layer.keys, layer.values) for layer in cache.layers), mask)
 
-    def embed_suffix(self, state: Tensor, x_t: Tensor, time: Tensor, is_positive: Tensor) -> tuple[Tensor, Tensor]:
-        """State (B, 32), x_t (B, H, 32), time (B,), is_positive (B,) → context (B, C, width), actions (B, H, width)."""
-        embed = self.embed_action_time
-        action = embed.action_in_proj(x_t)
-        time_embed = embed.sinusoid_embeds(time)[:, None].expand_as(action).to(action.dtype)
-        hidden = F.silu(embed.action_time_mlp_in(torch.cat([action, time_embed], dim=-1)))
-        token, action = self.condition(embed.action_time_mlp_out(hidden), is_positive)
-        context = [embed.state_proj(state)[:, None]] if token is None else [token, embed.state_proj(state)[:, None]]
-        return torch.cat(context, dim=1), action
+    def embed_suffix(self, state: Tensor, x_t: Tensor, time: Tensor, is_positive: Tensor) -> Suffix:
+        """State (B, 32), x_t (B, H, 32), time (B,), is_positive (B,) → the conditioned suffix."""
+        suffix = self.embed_action_time(state, x_t, time)
+        token, actions = self.condition(suffix.actions, is_positive)
+        context = suffix.context if token is None else torch.cat([token, suffix.context], dim=1)
+        return suffix._replace(context=context, actions=actions)
 
     def velocity(self, prefix: Prefix, state: Tensor, x_t: Tensor, time: Tensor, is_positive: Tensor) -> Tensor:
         """Predicted velocity (B, H, 32); see `embed_suffix` for the shapes."""
-        context, action = self.embed_suffix(state, x_t, time, is_positive)
-        suffix = torch.cat([context, action], dim=1)
+        context, actions, modulation = self.embed_suffix(state, x_t, time, is_positive)
+        tokens = torch.cat([context, actions], dim=1)
         cache = DynamicCache(ddp_cache_data=prefix.keys_values)  # a fresh one: the expert appends to it
-        mask = torch.cat([prefix.mask, prefix.mask.new_ones(suffix.shape[:2])], dim=1)
-        hidden = self.model.dit(
-            inputs_embeds=suffix,
-            attention_mask=self._block_mask(suffix, mask, cache, context.shape[1]),
-            position_ids=(mask.cumsum(1) - 1)[:, -suffix.shape[1] :],
-            past_key_values=cache,
-        ).last_hidden_state
-        return self.action_out_proj(hidden[:, context.shape[1] :].to(self.action_out_proj.weight.dtype))
+        mask = torch.cat([prefix.mask, prefix.mask.new_ones(tokens.shape[:2])], dim=1)
+        with self._backbone_precision():
+            hidden = self.model.dit(
+                inputs_embeds=tokens,
+                attention_mask=self._block_mask(tokens, mask, cache, context.shape[1]),
+                position_ids=(mask.cumsum(1) - 1)[:, -tokens.shape[1] :],
+                past_key_values=cache,
+                **({} if modulation is None else {"modulation": modulation}),
+            ).last_hidden_state
+        return self.action_out_proj(hidden[:, context.shape[1] :].float())
 
     def branch_velocities(
         self, repeated: Prefix, state: Tensor, x_t: Tensor, time: Tensor, conditions: tuple[int, ...]
@@ -99,22 +151,26 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
         stacked = (state.repeat(branches, 1), x_t.repeat(branches, 1, 1), time.repeat(branches))
         return self.velocity(repeated, *stacked, is_positive).unflatten(0, (branches, batch))
 
-    def _block_mask(self, suffix: Tensor, mask: Tensor, cache: DynamicCache, context: int) -> Any:
+    def _backbone_precision(self) -> torch.autocast:
+        enabled = self.compute_dtype != torch.float32
+        return torch.autocast(self.device.type, self.compute_dtype if enabled else None, enabled=enabled)
+
+    def _block_mask(self, tokens: Tensor, mask: Tensor, cache: DynamicCache, context: int) -> Any:
         """Two bidirectional blocks: prefix and context tokens, then the actions, which also see the first block."""
         block = torch.ones(mask.shape[1], dtype=torch.long, device=mask.device)
-        block[: mask.shape[1] - suffix.shape[1] + context] = 0
+        block[: mask.shape[1] - tokens.shape[1] + context] = 0
         return create_causal_mask(
             config=self.model.dit.config,
-            inputs_embeds=suffix,
+            inputs_embeds=tokens,
             attention_mask=mask,
             past_key_values=cache,
             block_sequence_ids=block[None].repeat(mask.shape[0], 1),
         )
 
-    def _freeze_unreachable(self) -> None:
-        """Parameters that no velocity depends on: the prefix's last layer gives only keys and values."""
+    def unreachable_modules(self) -> list[nn.Module]:
+        """Modules that no velocity depends on: of the prefix's last layer only keys and values are used."""
         last = self.model.vlm.language_model.layers[-1]
-        unreachable = [
+        return [
             self.model.dit.embed_tokens,
             self.model.vlm.language_model.norm,
             last.self_attn.q_proj,
@@ -122,5 +178,28 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
             last.mlp,
             last.post_attention_layernorm,
         ]
-        for module in unreachable:
+
+    def train_everything(self) -> None:
+        """Gradients for every parameter that a velocity depends on."""
+        self.requires_grad_(True)
+        for module in self.unreachable_modules():
             module.requires_grad_(False)
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Computes the backbone in `dtype`. Its frozen parameters are stored so; all others are float32."""
+        self.compute_dtype = dtype
+        for name, parameter in self.named_parameters():
+            is_frozen_backbone = name.startswith("model.") and not parameter.requires_grad
+            parameter.data = parameter.data.to(dtype if is_frozen_backbone else torch.float32)
+
+    def checkpoint_vision(self) -> None:
+        """In training mode, recompute each layer of the vision tower in the backward pass; the result is the same.
+
+        The other transformers cannot: they fill a cache of keys and values as they go.
+        """
+        self.model.vlm.vision_tower.activation_checkpointing_enable({"use_reentrant": False})
+
+
+def _stack_padded(tensors: Sequence[Tensor], length: int) -> Tensor:
+    """Tensors (1, heads, P_i, D) → (B, heads, length, D), zero at the end."""
+    return torch.cat([F.pad(tensor, (0, 0, 0, length - tensor.shape[2])) for tensor in tensors])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -32,20 +33,30 @@ def clean_prompt(prompt: str) -> str:
     return prompt.strip().replace("_", " ").replace("\n", " ")
 
 
-def prepare_prompts(prompts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> tuple[Tensor, Tensor]:
-    """Prompts → token ids (B, L) `[bos] + text + ["\\n"]` padded to the longest, and their mask (B, L).
+def state_prompt(prompt: str, state: np.ndarray) -> str:
+    """π0.5's prompt with the normalised state (D,) written as 256 levels of [-1, 1] (openpi's format)."""
+    levels = np.digitize(state, np.linspace(-1, 1, 257)[:-1]) - 1
+    return f"Task: {clean_prompt(prompt)}, State: {' '.join(map(str, levels))};\nAction: "
 
-    Raises ValueError for a prompt of more than `max_length` tokens.
+
+def prepare_prompts(
+    prompts: Sequence[str], tokenizer: Tokenizer, max_length: int, states: np.ndarray | None = None
+) -> tuple[Tensor, Tensor]:
+    """Prompts → token ids (B, L) padded to the longest, and their mask (B, L).
+
+    A row is `[bos] + text + ["\\n"]`; with `states` (B, D) it is `[bos] + state_prompt`. The tokenizer's own special
+    tokens are left out: there is one bos. Raises ValueError for a prompt of more than `max_length` tokens.
     """
     newline = tokenizer.token_to_id("\n")
     if newline is None:
         raise ValueError('the tokenizer has no token for "\\n", which ends a π0 prompt')
     rows = []
-    for prompt in prompts:
-        text = tokenizer.encode(clean_prompt(prompt), add_special_tokens=False).ids
-        rows.append([BOS, *text, newline])
+    for i, prompt in enumerate(prompts):
+        text = clean_prompt(prompt) if states is None else state_prompt(prompt, states[i])
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        rows.append([BOS, *ids, newline] if states is None else [BOS, *ids])
         if len(rows[-1]) > max_length:
-            raise ValueError(f"prompt of {len(rows[-1])} tokens, at most {max_length}: {prompt!r}")
+            raise ValueError(f"prompt of {len(rows[-1])} tokens, at most {max_length}: {text!r}")
     longest = max(map(len, rows))
     tokens = torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])

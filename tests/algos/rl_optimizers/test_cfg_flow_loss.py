@@ -29,12 +29,12 @@ def loss_of(policy: PI0_OFT_Policy, windows: list[Window], weights: list[float],
 
 def branch_loss(policy: PI0_OFT_Policy, window: Window, draw: FlowDraw, condition: int) -> float:
     """The definition, one window and one step at a time."""
-    prepared = policy.prepare(collate_observations([window.observation]))
+    prefix, state = policy.encode(collate_observations([window.observation]))
     actions = torch.zeros(1, 50, 32)
     actions[0, :, :7] = torch.from_numpy(window.actions)
     t = draw.time[:1]
     x_t = t * draw.noise[:1] + (1 - t) * actions
-    velocity = policy.model.velocity(policy.prefix(prepared), prepared.state, x_t, t, torch.tensor([condition]))
+    velocity = policy.model.velocity(prefix, state, x_t, t, torch.tensor([condition]))
     errors = [
         float((draw.noise[0, step, dim] - actions[0, step, dim] - velocity[0, step, dim]) ** 2)
         for step in range(50)

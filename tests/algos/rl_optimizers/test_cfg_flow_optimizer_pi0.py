@@ -65,13 +65,13 @@ def test_every_window_is_stepped_once_per_epoch(tiny_policy: PI0_OFT_Policy) -> 
     assert len(windows) == 9
     optimizers = {name: torch.optim.AdamW(group) for name, group in tiny_policy.trainable_params.items()}
     seen: list[list[tuple[int, int]]] = []
-    accumulate = optimizer.accumulate_gradients
+    step = optimizer.window_update.step
 
-    def recording(policy: Any, chosen: Any, weights: Any, epoch: int = 0) -> Any:
+    def recording(policy: Any, chosen: Any, *rest: Any) -> Any:
         seen.append([(w.episode_id, w.start) for w in chosen])
-        return accumulate(policy, chosen, weights, epoch)
+        return step(policy, chosen, *rest)
 
-    optimizer.accumulate_gradients = recording  # type: ignore[method-assign]
+    optimizer.window_update.step = recording  # type: ignore[method-assign]
     metrics = optimizer.update(tiny_policy, windows, jobs.ADVANTAGES, optimizers)
     everything = sorted((w.episode_id, w.start) for w in windows)
     assert [len(part) for part in seen] == [4, 4, 1, 4, 4, 1]

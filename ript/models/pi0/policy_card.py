@@ -1,0 +1,101 @@
+"""How the weights of a policy folder must be used: `policy.json`."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ript.data.norm_stats import Mode
+from ript.models.pi0.conditioning import CONDITION_MODES
+from ript.models.pi0.config import Kind
+from ript.models.pi0.lora import LoraSettings
+
+POLICY = "policy.json"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class BaseWeights:
+    """The folder whose weights an adapter belongs to."""
+
+    path: str
+    sha256: str
+    """Of its model.safetensors."""
+
+
+@dataclass(frozen=True)
+class PolicyCard:
+    """Stored with the weights and checked at loading."""
+
+    condition_mode: str
+    delta_actions: bool = False
+    """The first six action dimensions are relative to the chunk's start state."""
+    normalization: Mode = "z_score"
+    discrete_state_input: bool = False
+    """π0.5: the state is written into the prompt."""
+    lora: LoraSettings | None = None
+    """The folder holds an adapter of these sizes."""
+    base: BaseWeights | None = None
+    """What the adapter belongs to."""
+    sha256: dict[str, str] = field(default_factory=dict)
+    """File name → SHA-256 of the folder's weights."""
+    schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def for_foreign(cls, kind: Kind, condition_mode: str) -> "PolicyCard":
+        """What openpi's LIBERO checkpoints need: they have no such file."""
+        if kind == "pi05":
+            return cls(condition_mode, delta_actions=False, normalization="quantile")
+        return cls(condition_mode, delta_actions=True, normalization="z_score")
+
+    def save(self, folder: Path) -> None:
+        """Writes `policy.json`."""
+        (folder / POLICY).write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def read_policy_card(folder: Path) -> PolicyCard:
+    """Reads `policy.json`. Raises FileNotFoundError or ValueError naming file, key and valid values."""
+    path = folder / POLICY
+    content = read_json(path)
+    expected = set(PolicyCard.__dataclass_fields__)
+    if set(content) != expected:
+        raise ValueError(f"{path}: keys must be {sorted(expected)}, got {sorted(content)}")
+    valid = {
+        "schema_version": (SCHEMA_VERSION,),
+        "condition_mode": CONDITION_MODES,
+        "normalization": ("z_score", "quantile"),
+        "delta_actions": (True, False),
+        "discrete_state_input": (True, False),
+    }
+    for key, values in valid.items():
+        if content[key] not in values:
+            raise ValueError(f"{path}: {key} {content[key]!r} is not one of {values}")
+    if not isinstance(content["sha256"], dict):
+        raise ValueError(f"{path}: sha256 must map file names to checksums")
+    if (content["lora"] is None) != (content["base"] is None):
+        raise ValueError(f"{path}: lora and base belong together")
+    lora, base = (_record(path, content, key, kind) for key, kind in (("lora", LoraSettings), ("base", BaseWeights)))
+    return PolicyCard(**{**content, "lora": lora, "base": base})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises FileNotFoundError or ValueError naming the file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"file not found: {path}")
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: must hold a JSON object")
+    return content
+
+
+def _record(path: Path, content: Mapping[str, Any], key: str, kind: Any) -> Any:
+    if content[key] is None:
+        return None
+    try:
+        return kind(**content[key])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {key}: {error}") from error
