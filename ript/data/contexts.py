@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import h5py
 import numpy as np
 import torch
+
+from ript.checks import one_of
+from ript.data.demonstrations import Demonstrations
+from ript.distributed import Distributed
 
 LAYOUT_SEED = 1_000_000
 """Scene seeds of training contexts start here; those of evaluation are below."""
@@ -115,20 +118,27 @@ def split_contexts(batch: Mapping[str, Any]) -> list[Context]:
     return contexts
 
 
-def demonstration_start_states(path: Path) -> np.ndarray:
-    """The first simulator state of each demonstration (N, D) float64 in a LIBERO HDF5 file (`data/demo_i/states`).
+def context_loader(
+    runner: Any,
+    policy: Any,
+    distributed: Distributed,
+    *,
+    source: Literal["layouts", "demonstrations"],
+    batch_size: int,
+    seed: int,
+    demonstrations: str,
+) -> ContextLoader:
+    """The contexts of the runner's tasks: fresh layouts, or the start states of `<demonstrations>/<task>_demo.hdf5`.
 
-    Raises FileNotFoundError or ValueError naming file and key.
+    `policy` is what other loaders need; contexts do not depend on it. Raises FileNotFoundError or ValueError naming
+    the file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"demonstrations not found: {path}")
-    try:
-        with h5py.File(path) as file:
-            if "data" not in file or not len(file["data"]):
-                raise ValueError(f"{path}: no demonstrations under 'data'")
-            for name, demo in file["data"].items():
-                if "states" not in demo or demo["states"].ndim != 2 or not len(demo["states"]):
-                    raise ValueError(f"{path}: data/{name}/states is missing or not (T, D)")
-            return np.stack([np.asarray(demo["states"][0], np.float64) for demo in file["data"].values()])
-    except OSError as error:
-        raise ValueError(f"{path}: not a readable HDF5 file ({error})") from error
+    one_of("context_source", source, ("layouts", "demonstrations"))
+    task_ids = {name: runner.benchmark.get_task_id(name) for name in runner.task_names}
+    init_states = None
+    if source == "demonstrations":
+        files = {task_id: Path(demonstrations) / f"{name}_demo.hdf5" for name, task_id in task_ids.items()}
+        init_states = {task_id: Demonstrations(file).start_states() for task_id, file in files.items()}
+    return ContextLoader(
+        list(task_ids.values()), batch_size, seed, distributed.rank, distributed.world_size, init_states
+    )

@@ -4,7 +4,7 @@ from samples import episode
 
 from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER
 from ript.data.norm_stats import NormStats
-from ript.data.windows import Window, cut_windows
+from ript.data.windows import Stride, Window, cut_windows
 from ript.env_runner.episode import Episode
 
 STATS = NormStats.load(DEFAULT_FOLDER / "norm_stats.json")
@@ -35,10 +35,11 @@ def test_the_chunk_in_which_success_came_is_recorded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stride", "starts"), [(50, [0, 50, 100]), (10, list(range(0, 120, 10))), ("last", [100]), (1, list(range(120)))]
+    ("stride", "starts"),
+    [(50, [0, 50, 100]), (10, list(range(0, 120, 10))), ("last", [100]), (None, [0, 50, 100]), (1, list(range(120)))],
 )
-def test_windows_start_at_multiples_of_the_stride(stride: int | str, starts: list[int]) -> None:
-    every = 50 if stride == "last" else int(stride)
+def test_windows_start_at_multiples_of_the_stride(stride: Stride, starts: list[int]) -> None:
+    every = stride if isinstance(stride, int) else 50
     assert [w.start for w in windows_of(episode(120, every=every), stride=stride)] == starts
 
 

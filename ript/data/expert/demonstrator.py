@@ -1,0 +1,112 @@
+"""Demonstrates tasks in a simulator of its own: what a collecting worker process runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ript.data.demonstration_files import Try, write_part
+from ript.data.expert.expert import expert_actions
+from ript.data.expert.fast_render import render_fast
+from ript.data.recording import Recording
+from ript.env_runner.libero_benchmark import LiberoBenchmark
+from ript.env_runner.libero_env import LiberoEnv
+
+DEMONSTRATION_SEED = 3_000_000_000
+"""Scene seeds of demonstrations start here and stay below 2³². Evaluation's are below 10⁶, those of training contexts
+(`contexts.LAYOUT_SEED`) below 10⁶ + 2³¹: no demonstration shows a layout that is drawn there."""
+
+NOISE_LEVELS = (0.0, 0.1, 0.2, 0.3)
+"""Standard deviations of the noise on the first six action dimensions, one drawn for each episode."""
+
+
+def demonstration_seed(seed: int, suite: str, task_id: int, number: int) -> int:
+    """The scene seed of a task's try."""
+    entropy = [seed, zlib.crc32(suite.encode()), task_id, number]
+    return DEMONSTRATION_SEED + int(np.random.SeedSequence(entropy).generate_state(1)[0] % 2**30)
+
+
+@dataclass(frozen=True)
+class DemonstratorSettings:
+    """What demonstrations depend on."""
+
+    suite: str
+    seed: int = 0
+    image_size: int = 128
+    image_every: int = 5
+    """Record images at every so many steps; 0 records none."""
+    fast_render: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For files."""
+        return dataclasses.asdict(self)
+
+
+class Demonstrator:
+    """Solves tasks of one suite with the scripted expert and writes down how. Keeps the last task's simulator."""
+
+    def __init__(self, settings: DemonstratorSettings) -> None:
+        self._settings = settings
+        self._benchmark = LiberoBenchmark(settings.suite)
+        self._task_id = -1
+        self._env: LiberoEnv | None = None
+
+    def demonstrate(self, task_id: int, number: int, part: Path) -> Try:
+        """Tries a task once in a layout of its own; a success is written to `part`."""
+        started = time.perf_counter()
+        env = self._env_of(task_id)
+        scene_seed = demonstration_seed(self._settings.seed, self._settings.suite, task_id, number)
+        recording, success = self.record(env, scene_seed, number)
+        if success:
+            write_part(part, recording)
+        seconds = round(time.perf_counter() - started, 2)
+        return Try(number, recording.scene_seed, recording.noise, success, len(recording), seconds)
+
+    def record(self, env: LiberoEnv, scene_seed: int, number: int = 0) -> tuple[Recording, bool]:
+        """One episode, and whether it solved the task.
+
+        The expert's command is the label; what is executed has noise, so that the data shows how to recover.
+        """
+        rng = np.random.default_rng(scene_seed)
+        every = self._settings.image_every
+        start = env.reset(scene_seed)
+        recording = Recording(number, scene_seed, float(rng.choice(NOISE_LEVELS)), start.init_state)
+        seen, success = start.observation, False
+        for command in itertools.islice(expert_actions(env.simulator), self._benchmark.max_episode_length):
+            action = np.clip(command, -1, 1)
+            executed = action.copy()
+            executed[:6] = np.clip(action[:6] + recording.noise * rng.standard_normal(6), -1, 1)
+            step = len(recording)
+            if every and step % every == 0:
+                recording.add_image(seen)
+            recording.add_step(env.get_state(), env.simulator._get_observations(), action, executed)
+            is_due = bool(every) and (step + 1) % every == 0
+            result = env.step_chunk(executed[None], observe_last=is_due)
+            seen, success = result.observations.get(1, {}), result.success
+            if success:
+                break
+        return recording, success
+
+    def close(self) -> None:
+        """Closes the simulator."""
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+    def _env_of(self, task_id: int) -> LiberoEnv:
+        if self._env is None or task_id != self._task_id:
+            self.close()
+            settings = self._settings
+            render_images = settings.image_every > 0
+            self._env = LiberoEnv(settings.suite, task_id, settings.image_size, render_images)
+            self._task_id = task_id
+            if settings.fast_render and render_images:
+                render_fast(self._env.simulator.sim)
+        return self._env
