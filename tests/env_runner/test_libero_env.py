@@ -117,6 +117,25 @@ def test_the_scene_hash_is_equal_for_the_same_scene_only(blind_env, init_states)
     assert scene(3, init_states[0]) == reference
 
 
+def test_members_of_a_group_start_in_the_same_scene_down_to_the_last_byte_of_the_model(env, blind_env, init_states):
+    """Every array of the compiled model and the whole state, across episodes and environments."""
+    import mujoco
+
+    def scene(member, seed):
+        member.reset(seed, init_states[2], num_steps_wait=0)
+        model = member.simulator.sim.model._model
+        image = np.zeros(mujoco.mj_sizeModel(model), np.uint8)
+        mujoco.mj_saveModel(model, None, image)
+        start = image.tobytes() + member.get_state().tobytes()
+        member.step_chunk(random_actions(5, seed))
+        return start
+
+    reference = scene(blind_env, 3)
+    assert scene(blind_env, 8) != reference
+    assert scene(blind_env, 3) == reference
+    assert scene(env, 3) == reference
+
+
 def test_a_layout_drawn_from_a_seed_is_reproduced_by_the_seed_and_by_its_state(blind_env):
     def episode(state):
         start = blind_env.reset(21, state)

@@ -72,6 +72,8 @@ class PI0_OFT_Policy:
         dtype: `float32`, or `bfloat16`: the backbone computes in bfloat16, and what is frozen of it is stored so.
             Trainable parameters are float32 always, so that small updates are not lost to rounding.
         vision_checkpointing: recompute the vision tower in the backward pass instead of storing its activations.
+        compile: torch.compile the velocity, which every denoising step calls. The first call with each batch size then
+            takes half a minute or more; worth it on CUDA.
         num_steps: Euler steps from noise to actions.
 
     Raises FileNotFoundError or ValueError naming the file, key and valid values.
@@ -99,6 +101,7 @@ class PI0_OFT_Policy:
         lora: Mapping[str, Any] | None = None,
         dtype: str = "float32",
         vision_checkpointing: bool = False,
+        compile: bool = False,
         num_steps: int = 10,
     ):
         if num_steps < 1:
@@ -128,6 +131,8 @@ class PI0_OFT_Policy:
         if vision_checkpointing:
             self.model.checkpoint_vision()
         self._prepare_training()
+        if compile:
+            self.model.compile_velocity()
 
     @property
     def kind(self) -> Kind:

@@ -218,3 +218,9 @@ def test_dropout_acts_in_training_only(tmp_path: Path) -> None:
     assert torch.equal(actions(policy), actions(policy))
     policy.model.train()
     assert not torch.equal(actions(policy), actions(policy))
+
+
+@pytest.mark.slow
+def test_a_compiled_policy_gives_the_same_actions(tmp_path: Path) -> None:
+    plain, compiled = (build(tmp_path, compile=flag) for flag in (False, True))
+    torch.testing.assert_close(actions(compiled), actions(plain), atol=1e-5, rtol=1e-5)
