@@ -30,6 +30,9 @@ setup(
         "imageio[ffmpeg]>=2.38,<3",
         "h5py>=3.14,<4",
         "scipy>=1.17,<2",
+        # The policy server.
+        "websockets>=17,<18",
+        "msgpack>=1.1,<2",
     ],
     extras_require={"dev": ["pytest>=9,<10", "ruff==0.17.5", "mypy==2.4.1"]},
 )

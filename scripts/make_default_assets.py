@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tqdm import tqdm
 
 from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER
+from ript.data.compute_norm_stats import summarize
 from ript.data.norm_stats import ACTION_DIM
 from ript.env_runner.libero_benchmark import LiberoBenchmark
 from ript.env_runner.libero_env import LiberoEnv
@@ -56,24 +57,13 @@ def random_states(seed: int = 0) -> np.ndarray:
     return np.stack(states)
 
 
-def summary(samples: np.ndarray) -> dict[str, list[float]]:
-    """Mean, standard deviation and the 1 % and 99 % quantiles of (N, D) samples."""
-    rows = {
-        "mean": samples.mean(0),
-        "std": samples.std(0),
-        "q01": np.quantile(samples, 0.01, axis=0),
-        "q99": np.quantile(samples, 0.99, axis=0),
-    }
-    return {name: [round(float(x), 6) for x in row] for name, row in rows.items()}
-
-
 def main(folder: Path = DEFAULT_FOLDER) -> None:
     """Writes both files."""
     folder.mkdir(parents=True, exist_ok=True)
     make_tokenizer().save(str(folder / "tokenizer.json"))
     ones = [1.0] * ACTION_DIM
     actions = {"mean": [0.0] * ACTION_DIM, "std": [0.5] * ACTION_DIM, "q01": [-x for x in ones], "q99": ones}
-    stats = {"norm_stats": {"state": summary(random_states()), "actions": actions}}
+    stats = {"norm_stats": {"state": summarize(random_states()), "actions": actions}}
     (folder / "norm_stats.json").write_text(json.dumps(stats, indent=2) + "\n")
 
 

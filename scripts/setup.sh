@@ -105,6 +105,8 @@ touch "$unfinished"
 rm -f "$stamp"
 echo "Installing PyTorch, transformers and LIBERO with its assets: 3 GB or more, some minutes"
 quietly "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off -c "$constraints" -e "${root}[dev]"
+# The client that the tests of the policy server use. It asks for NumPy 1 and works with 2.
+quietly "$venv/bin/python" -m pip install --disable-pip-version-check --no-deps -c "$constraints" openpi-client
 rm "$unfinished"
 
 if ! find_backend; then

@@ -1,13 +1,11 @@
 """Runs a π0 policy on LIBERO: one batched inference per chunk of executed steps."""
 
 import logging
-from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
@@ -16,8 +14,8 @@ from ript.data.windows import Stride
 from ript.env_runner.episode import Episode
 from ript.env_runner.libero_benchmark import LiberoBenchmark
 from ript.env_runner.libero_env import LiberoEnv
-from ript.env_runner.pi0_runner_utils import collate_observations
-from ript.env_runner.rollout import Rollout, RolloutStart
+from ript.env_runner.player import Player, PlayOptions
+from ript.env_runner.rollout import RolloutStart
 from ript.env_runner.workers import EnvPool
 from ript.env_vars import EnvSettings
 from ript.evaluation.success import Tally, summarize
@@ -25,8 +23,6 @@ from ript.evaluation.videos import write_video
 
 logger = logging.getLogger(__name__)
 
-FRAMES_EVERY = 5
-"""Control steps between video frames: 4 frames per simulated second."""
 FRAME_SIZE = 256
 """Side of video frames rendered for the eye (`PI0_RENDER_SOURCE=render`)."""
 
@@ -90,7 +86,7 @@ class Pi0LiberoRunner:
         self.window_stride: Stride = window_stride
         self.seed = seed
         self.settings = settings or EnvSettings()
-        self.cfg_scale, self.is_positive = self._guidance(cfg_scale)
+        self.cfg_scale = cfg_scale
         self._created: tuple[str, Any] | None = None
 
     def make_benchmark(self, name: str) -> Any:
@@ -153,7 +149,8 @@ class Pi0LiberoRunner:
             noise_seeds = noise_seeds or [(self.seed, i) for i in range(len(all_init_states))]
             rows = zip(scene_seeds, all_init_states, noise_seeds, strict=True)
             starts = [RolloutStart(scene, state, noise, film=render) for scene, state, noise in rows]
-        for episode in self.rollouts(pool, task_id, policy, starts):
+        player = self._player(pool, task_id, policy, self.cfg_scale, self._observe_every(policy))
+        for episode in player.play(starts):
             yield episode.success, episode.total_reward, episode
 
     def run(
@@ -177,109 +174,35 @@ class Pi0LiberoRunner:
         """
         n_video = n_video if self.settings.n_video is None else self.settings.n_video
         indices = range(rank, self.rollouts_per_env, world_size)
-        tallies = {}
+        tallies = dict.fromkeys(self.task_names, Tally())
         total = len(self.task_names) * len(indices)
         with tqdm(total=total, desc="evaluation", unit="rollout", disable=not do_tqdm) as bar:
-            for name in self.task_names:
-                task_id = self.benchmark.get_task_id(name)
+            for name in self.task_names if indices else ():
+                pool, task_id, _ = self.create_env(name)
+                player = self._player(pool, task_id, policy, self.cfg_scale if cfg_scale is None else cfg_scale)
                 starts = [self._evaluation_start(task_id, i, film=i < n_video) for i in indices]
-                pool = self.create_env(name)[0] if starts else None
-                tallies[name] = Tally()
-                rollouts = self.rollouts(pool, task_id, policy, starts, cfg_scale)
-                for index, episode in zip(indices, rollouts, strict=True):
+                for index, episode in zip(indices, player.play(starts), strict=True):
                     tallies[name] = tallies[name].add(episode)
                     self._save_video(name, index, episode)
                     bar.update()
-                    bar.set_postfix(
-                        success=f"{sum(t.k for t in tallies.values())}/{sum(t.n for t in tallies.values())}"
-                    )
+                    done = sum(tallies.values(), Tally())
+                    bar.set_postfix(success=f"{done.k}/{done.n}")
         return tallies
 
-    def rollouts(
-        self,
-        pool: Any,
-        task_id: int,
-        policy: PI0_OFT_Policy,
-        starts: Sequence[RolloutStart],
-        cfg_scale: float | None = None,
-    ) -> Iterator[Episode]:
-        """Plays all starts over the pool's environments and yields their episodes in order.
-
-        An environment that finishes takes the next start at once; each turn is one inference, batched over the
-        environments that still run, and one open-loop chunk in all of them in parallel.
-        """
+    def _player(
+        self, pool: Any, task_id: int, policy: PI0_OFT_Policy, cfg_scale: float, observe_every: int | None = None
+    ) -> Player:
         self.check_policy(policy)
-        scale = self.cfg_scale if cfg_scale is None else self._guidance(cfg_scale)[0]
-        waiting = deque(enumerate(starts))
-        running: list[Rollout | None] = [None] * (pool.num_envs if pool else 0)
-        finished: dict[int, Episode] = {}
-        for index in range(len(starts)):
-            while index not in finished:
-                self._start_rollouts(pool, running, waiting, task_id, policy)
-                self._play_chunk(pool, running, policy, scale)
-                for slot, rollout in enumerate(running):
-                    if rollout is not None and rollout.done:
-                        finished[rollout.index] = rollout.episode()
-                        running[slot] = None
-            yield finished.pop(index)
-
-    def _start_rollouts(
-        self,
-        pool: Any,
-        running: list[Rollout | None],
-        waiting: deque[tuple[int, RolloutStart]],
-        task_id: int,
-        policy: PI0_OFT_Policy,
-    ) -> None:
-        """Gives each free environment the next start."""
-        taken = [waiting.popleft() if rollout is None and waiting else None for rollout in running]
-        if not any(taken):
-            return
-        requests = [self._reset_request(entry[1]) if entry else None for entry in taken]
-        for slot, (entry, reset) in enumerate(zip(taken, pool.reset(requests), strict=True)):
-            if entry is not None:
-                running[slot] = Rollout(
-                    *entry,
-                    reset,
-                    task_id=task_id,
-                    prompt=self.benchmark.get_language(task_id),
-                    norm_stats=policy.norm_stats,
-                    delta_actions=policy.card.delta_actions,
-                    max_episode_length=self.max_episode_length,
-                )
-
-    def _play_chunk(
-        self, pool: Any, running: Sequence[Rollout | None], policy: PI0_OFT_Policy, cfg_scale: float
-    ) -> None:
-        """One inference for all running rollouts, then their chunks."""
-        active = [rollout for rollout in running if rollout is not None]
-        chunks = policy.select_action(
-            collate_observations([rollout.observation for rollout in active]),
-            cfg_scale=cfg_scale,
-            is_positive=self.is_positive,
-            noise=torch.stack([rollout.noise(policy.chunk_size) for rollout in active]),
+        options = PlayOptions(
+            max_episode_length=self.max_episode_length,
+            num_steps_wait=self.num_steps_wait,
+            open_loop=self._open_loop(policy),
+            observe_every=observe_every,
+            cfg_scale=self._guidance(cfg_scale),
+            is_positive=self.settings.is_positive,
+            frame_size=FRAME_SIZE if self.settings.render_source == "render" else None,
         )
-        remaining = iter(chunks.float().cpu().numpy())
-        requests = [
-            None if rollout is None else self._step_request(rollout, next(remaining), policy) for rollout in running
-        ]
-        for rollout, result in zip(running, pool.step_chunk(requests), strict=True):
-            if rollout is not None:
-                rollout.record(result)
-
-    def _reset_request(self, start: RolloutStart) -> dict[str, Any]:
-        return {
-            "scene_seed": start.scene_seed,
-            "init_state": start.init_state,
-            "num_steps_wait": self.num_steps_wait,
-        }
-
-    def _step_request(self, rollout: Rollout, chunk: np.ndarray, policy: PI0_OFT_Policy) -> dict[str, Any]:
-        request = rollout.plan(chunk, self._open_loop(policy)) | {"observe_every": self._observe_every(policy)}
-        if rollout.start.film:
-            request["frame_every"] = FRAMES_EVERY
-            request["frame_size"] = FRAME_SIZE if self.settings.render_source == "render" else None
-        return request
+        return Player(pool, policy, task_id, self.benchmark.get_language(task_id), options)
 
     def _evaluation_start(self, task_id: int, index: int, film: bool, random_init: bool = False) -> RolloutStart:
         """Evaluation rollout `index`: state index mod 50, its own scene seed and noise."""
@@ -289,9 +212,10 @@ class Pi0LiberoRunner:
             state = states[index % len(states)]
         return RolloutStart(self.seed + index, state, (self.seed, task_id, index), film)
 
-    def _guidance(self, cfg_scale: float) -> tuple[float, int | None]:
+    def _guidance(self, cfg_scale: float) -> float:
+        """The scale, unless the environment asks for another."""
         wanted = cfg_scale if self.settings.cfg_scale is None else self.settings.cfg_scale
-        return (wanted if self.settings.enable_dual else 1.0), self.settings.is_positive
+        return wanted if self.settings.enable_dual else 1.0
 
     def _open_loop(self, policy: PI0_OFT_Policy) -> int:
         return self.open_loop or policy.chunk_size

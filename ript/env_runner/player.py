@@ -1,0 +1,113 @@
+"""Plays rollouts of one task: one batched inference, then a chunk in all environments at once."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.env_runner.episode import Episode
+from ript.env_runner.pi0_runner_utils import collate_observations
+from ript.env_runner.rollout import Rollout, RolloutStart
+
+FRAMES_EVERY = 5
+"""Control steps between video frames: 4 frames per simulated second."""
+
+
+@dataclass(frozen=True)
+class PlayOptions:
+    """How rollouts are played."""
+
+    max_episode_length: int
+    """Steps after waiting."""
+    num_steps_wait: int
+    """Steps to let objects settle before the episode starts."""
+    open_loop: int
+    """Executed steps per inference."""
+    observe_every: int | None = None
+    """Observe this often within a chunk too, for windows closer than chunks; None only where the policy looks."""
+    cfg_scale: float = 1.0
+    is_positive: int | None = None
+    """See `PI0_OFT_Policy.select_action`."""
+    frame_size: int | None = None
+    """Side of video frames; None takes the policy's own camera images."""
+
+
+class Player:
+    """Plays rollouts of a policy on one task over a pool of environments.
+
+    An environment that finishes takes the next rollout at once; each turn is one inference, batched over the
+    environments that still run, and one open-loop chunk in all of them in parallel.
+
+    Args:
+        pool: `num_envs` environments with `reset(requests)` and `step_chunk(requests)`, like `EnvPool`.
+        prompt: the task's instruction.
+    """
+
+    def __init__(self, pool: Any, policy: PI0_OFT_Policy, task_id: int, prompt: str, options: PlayOptions):
+        self.pool, self.policy, self.options = pool, policy, options
+        self.task_id, self.prompt = task_id, prompt
+
+    def play(self, starts: Sequence[RolloutStart]) -> Iterator[Episode]:
+        """The episodes of the starts, in their order."""
+        waiting = deque(enumerate(starts))
+        running: list[Rollout | None] = [None] * self.pool.num_envs
+        finished: dict[int, Episode] = {}
+        for index in range(len(starts)):
+            while index not in finished:
+                self._fill(running, waiting)
+                self._play_chunk(running)
+                for slot, rollout in enumerate(running):
+                    if rollout is not None and rollout.done:
+                        finished[rollout.index] = rollout.episode()
+                        running[slot] = None
+            yield finished.pop(index)
+
+    def _fill(self, running: list[Rollout | None], waiting: deque[tuple[int, RolloutStart]]) -> None:
+        """Gives each free environment the next start."""
+        taken = [waiting.popleft() if rollout is None and waiting else None for rollout in running]
+        if not any(taken):
+            return
+        resets = self.pool.reset([self._reset_request(entry[1]) if entry else None for entry in taken])
+        for slot, (entry, reset) in enumerate(zip(taken, resets, strict=True)):
+            if entry is not None:
+                running[slot] = Rollout(
+                    *entry,
+                    reset,
+                    task_id=self.task_id,
+                    prompt=self.prompt,
+                    norm_stats=self.policy.norm_stats,
+                    delta_actions=self.policy.card.delta_actions,
+                    max_episode_length=self.options.max_episode_length,
+                )
+
+    def _play_chunk(self, running: Sequence[Rollout | None]) -> None:
+        """One inference for all running rollouts, then their chunks."""
+        active = [rollout for rollout in running if rollout is not None]
+        chunks = self.policy.select_action(
+            collate_observations([rollout.observation for rollout in active]),
+            cfg_scale=self.options.cfg_scale,
+            is_positive=self.options.is_positive,
+            noise=torch.stack([rollout.noise(self.policy.chunk_size) for rollout in active]),
+        )
+        remaining = iter(chunks.float().cpu().numpy())
+        requests = [None if rollout is None else self._step_request(rollout, next(remaining)) for rollout in running]
+        for rollout, result in zip(running, self.pool.step_chunk(requests), strict=True):
+            if rollout is not None:
+                rollout.record(result)
+
+    def _reset_request(self, start: RolloutStart) -> dict[str, Any]:
+        return {
+            "scene_seed": start.scene_seed,
+            "init_state": start.init_state,
+            "num_steps_wait": self.options.num_steps_wait,
+        }
+
+    def _step_request(self, rollout: Rollout, chunk: np.ndarray) -> dict[str, Any]:
+        request = rollout.plan(chunk, self.options.open_loop) | {"observe_every": self.options.observe_every}
+        if rollout.start.film:
+            request |= {"frame_every": FRAMES_EVERY, "frame_size": self.options.frame_size}
+        return request

@@ -1,0 +1,1 @@
+"""How much GPU memory a model needs, told without its weights."""

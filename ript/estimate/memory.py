@@ -1,0 +1,145 @@
+"""Memory of one GPU: weights, gradients, optimizer states, activations and prefix cache."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers.initialization import no_init_weights
+
+from ript.checks import one_of
+from ript.estimate.activations import (
+    FLOAT32,
+    Tokens,
+    Trained,
+    Workload,
+    key_value_bytes,
+    largest_layer_bytes,
+    saved_bytes,
+)
+from ript.models.pi0.checkpoint import WEIGHTS, read_architecture
+from ript.models.pi0.config import Pi0Architecture, public_architecture, small_pi0_config, small_pi05_config
+from ript.models.pi0.lora import LoraSettings, add_lora
+from ript.models.pi0.modeling import Pi0FlowModel
+from ript.models.pi0.policy_card import POLICY, read_policy_card
+from ript.models.pi0.weights_file import WeightsFile
+
+MODELS = ("pi0", "pi05", "small", "small_pi05")
+MODES = ("inference", "expert only", "LoRA", "full")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes."""
+
+    parameters: int
+    """How many, adapters included."""
+    trainable: int
+    """How many of them are trained."""
+    weights: int
+    weight_copies: int
+    """Trained weights in the compute dtype, from forward to backward pass."""
+    gradients: int
+    optimizer: int
+    """AdamW's two moments, float32."""
+    prefix_cache: int
+    """Keys and values of images and prompt."""
+    activations: int
+    """Kept for the backward pass, and the working set of one layer."""
+
+    @property
+    def peak(self) -> int:
+        """The larger of two moments: the backward pass begins; AdamW steps, with one more copy of what is trained."""
+        passing = self.weight_copies + self.prefix_cache + self.activations
+        return self.weights + self.gradients + self.optimizer + max(passing, FLOAT32 * self.trainable)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is estimated beside the mode."""
+
+    batch_size: int = 8
+    """Windows per forward pass and GPU (`algo.optimizer_batch_size`); observations at inference."""
+    dtype: str = "float32"
+    branches: int = 2
+    prompt_tokens: int = 48
+    lora: LoraSettings = field(default_factory=lambda: LoraSettings("both"))
+    vision_checkpointing: bool = False
+
+
+def find_architecture(model: str) -> Pi0Architecture:
+    """One of `MODELS`, or that of a policy folder. Raises FileNotFoundError or ValueError."""
+    known = {
+        "pi0": lambda: public_architecture("pi0"),
+        "pi05": lambda: public_architecture("pi05", chunk_size=10),
+        "small": small_pi0_config,
+        "small_pi05": small_pi05_config,
+    }
+    if model in known:
+        return known[model]()
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"model={model!r} is neither a folder nor one of {', '.join(MODELS)}")
+    if (folder / POLICY).exists() and (base := read_policy_card(folder).base):
+        folder = Path(base.path)  # an adapter has the sizes of the weights it belongs to
+    return read_architecture(folder, WeightsFile.open(folder / WEIGHTS).shapes)
+
+
+def estimate(architecture: Pi0Architecture, mode: str, options: Options) -> Memory:
+    """What one of `MODES` needs. Nothing is allocated: parameters are counted on the meta device."""
+    one_of("mode", mode, MODES)
+    model = build(architecture, mode, options)
+    number = torch.finfo(DTYPES[options.dtype]).bits // 8
+    work = Workload(options.batch_size, options.prompt_tokens, options.branches, number)
+    parameters = list(model.parameters())
+    trainable = sum(p.numel() for p in parameters if p.requires_grad)
+    trained = trained_parts(mode, options)
+    cache = options.batch_size * key_value_bytes(
+        architecture, trained, work, Tokens.count(architecture, work.prompt_tokens)
+    )
+    saved = 0 if mode == "inference" else saved_bytes(architecture, trained, work) - cache
+    return Memory(
+        parameters=sum(p.numel() for p in parameters),
+        trainable=trainable,
+        weights=sum(p.numel() * p.element_size() for p in parameters),
+        weight_copies=copied_weights(model) * number if number != FLOAT32 else 0,
+        gradients=FLOAT32 * trainable,
+        optimizer=2 * FLOAT32 * trainable,
+        prefix_cache=cache,
+        activations=saved + largest_layer_bytes(architecture, work),
+    )
+
+
+def build(architecture: Pi0Architecture, mode: str, options: Options) -> Pi0FlowModel:
+    """The network on the meta device, as `mode` has it."""
+    with torch.device("meta"), no_init_weights():
+        model = Pi0FlowModel(architecture)
+    prepare(model, mode, options)
+    return model
+
+
+def prepare(model: Pi0FlowModel, mode: str, options: Options) -> None:
+    """Sets what is trained and how it is stored."""
+    if mode == "LoRA":
+        add_lora(model, options.lora)
+    elif mode == "expert only":
+        model.model.vlm.requires_grad_(False)
+    elif mode == "inference":
+        model.requires_grad_(False)
+    model.set_precision(DTYPES[options.dtype])
+
+
+def trained_parts(mode: str, options: Options) -> Trained:
+    """What gradients reach."""
+    if mode == "full":
+        return Trained(vision=True, text=True, vision_checkpointing=options.vision_checkpointing)
+    if mode == "LoRA":
+        return Trained(vision=False, text=options.lora.target != "expert", lora_rank=options.lora.r)
+    return Trained(vision=False, text=False)
+
+
+def copied_weights(model: Pi0FlowModel) -> int:
+    """How many weights autocast copies: the trained ones of the backbone's matrix products."""
+    layers = [m for m in model.model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    return sum(layer.weight.numel() for layer in layers if layer.weight.requires_grad)

@@ -1,0 +1,1 @@
+"""A policy server that speaks openpi's websocket protocol."""

@@ -1,0 +1,88 @@
+"""From an observation in openpi's LIBERO format to one that the policy takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ript.data.norm_stats import STATE_DIM, NormStats
+from ript.serve.codec import MessageError
+
+IMAGE_KEYS = {"base_0_rgb": "observation/image", "left_wrist_0_rgb": "observation/wrist_image"}
+"""π0's camera name → key of a request. The images are upright: the client has turned LIBERO's by 180°."""
+STATE_KEY, PROMPT_KEY = "observation/state", "prompt"
+KEYS = (*IMAGE_KEYS.values(), STATE_KEY, PROMPT_KEY)
+MAX_ASPECT = 8
+"""A longer image would have no pixels left once it is fitted into the network's square."""
+MAX_STATE = 1e6
+"""Metres and radians; far outside any robot, and safe in float32 after normalisation."""
+
+MAX_PROMPT = 4096
+"""Characters; the policy's own limit is in tokens, and lower."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked observation."""
+
+    image: dict[str, np.ndarray]
+    """π0's camera name → (H, W, 3) uint8."""
+    state: np.ndarray
+    """(8,) float64, raw: position (m), axis-angle (rad), finger positions (m)."""
+    prompt: str
+
+    def to_pi0(self, norm_stats: NormStats) -> dict[str, Any]:
+        """What `ript.env_runner.pi0_runner_utils.libero_obs_to_pi0` makes of the same observation."""
+        return {"image": self.image, "state": norm_stats.state.normalize(self.state), "prompt": self.prompt}
+
+
+def read_request(message: Mapping[str, Any], default_prompt: str | None) -> Request:
+    """Checks a message; `default_prompt` stands in for an absent prompt.
+
+    Raises MessageError naming the key and what is wrong with it.
+    """
+    unknown = sorted(set(message) - set(KEYS))
+    if unknown:
+        raise MessageError(f"unknown key {unknown[0]!r:.80}; valid: {', '.join(KEYS)}")
+    image = {name: _image(message, key) for name, key in IMAGE_KEYS.items()}
+    return Request(image, _state(message), _prompt(message, default_prompt))
+
+
+def _image(message: Mapping[str, Any], key: str) -> np.ndarray:
+    image = _array(message, key)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise MessageError(f"{key} must be uint8 of shape (H, W, 3), got {image.dtype} {image.shape}")
+    height, width = image.shape[:2]
+    if not 0 < max(height, width) <= MAX_ASPECT * min(height, width):
+        raise MessageError(f"{key}: no side may be 0 or over {MAX_ASPECT} times the other, got {image.shape}")
+    return image.copy()  # torch wants memory that it could write to
+
+
+def _state(message: Mapping[str, Any]) -> np.ndarray:
+    state = _array(message, STATE_KEY)
+    if state.dtype.kind != "f" or state.shape != (STATE_DIM,):
+        raise MessageError(f"{STATE_KEY} must be floats of shape ({STATE_DIM},), got {state.dtype} {state.shape}")
+    if not (np.abs(state) <= MAX_STATE).all():
+        raise MessageError(f"{STATE_KEY} holds NaN, Inf or a number beyond {MAX_STATE:g}: {state.tolist()}")
+    return state.astype(np.float64)
+
+
+def _prompt(message: Mapping[str, Any], default: str | None) -> str:
+    prompt = message.get(PROMPT_KEY, default)
+    if prompt is None:
+        raise MessageError(f"key {PROMPT_KEY!r} is missing, and the server has no --default-prompt")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise MessageError(f"{PROMPT_KEY} must be a string that is not empty, got {prompt!r:.80}")
+    if len(prompt) > MAX_PROMPT:
+        raise MessageError(f"{PROMPT_KEY} has {len(prompt)} characters, at most {MAX_PROMPT} are allowed")
+    return prompt
+
+
+def _array(message: Mapping[str, Any], key: str) -> np.ndarray:
+    if key not in message:
+        raise MessageError(f"key {key!r} is missing; the message has {sorted(message)}")
+    value = message[key]
+    if not isinstance(value, np.ndarray):
+        raise MessageError(f"{key} must be a NumPy array, got {type(value).__name__}")
+    return value
