@@ -22,6 +22,10 @@ esac
 """
 
 
+EVERYTHING = ["pip", "pip"]
+"""The installations of a whole set-up: the project, then the client that the server's tests use."""
+
+
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of what setup.sh reads, with the stand-ins in bin/."""
@@ -56,7 +60,7 @@ def set_up(checkout, **variables):
 
 
 def test_a_second_run_does_nothing(checkout):
-    assert set_up(checkout)[1] == ["pip"]
+    assert set_up(checkout)[1] == EVERYTHING
     result, installs = set_up(checkout)
     assert (result.returncode, result.stdout, result.stderr, installs) == (0, "", "", [])
 
@@ -65,7 +69,7 @@ def test_changed_pins_are_installed(checkout):
     set_up(checkout)
     with (checkout / "scripts/constraints.txt").open("a") as pins:
         pins.write("another==1.0\n")
-    assert set_up(checkout)[1] == ["pip"]
+    assert set_up(checkout)[1] == EVERYTHING
 
 
 def test_an_interrupted_set_up_starts_afresh(checkout):
@@ -73,7 +77,7 @@ def test_an_interrupted_set_up_starts_afresh(checkout):
     leftover = checkout / ".venv/half-installed"
     leftover.touch()
     result, installs = set_up(checkout)
-    assert (result.returncode, installs) == (0, ["pip"])
+    assert (result.returncode, installs) == (0, EVERYTHING)
     assert not leftover.exists()
 
 
@@ -84,13 +88,13 @@ def test_an_interrupted_update_is_not_taken_for_the_old_set_up(checkout):
     pins.write_text(old + "another==1.0\n")
     assert set_up(checkout, FAKE_INSTALL="1")[0].returncode != 0
     pins.write_text(old)
-    assert set_up(checkout)[1] == ["pip"]
+    assert set_up(checkout)[1] == EVERYTHING
 
 
 def test_a_moved_checkout_is_set_up_again(checkout):
     set_up(checkout)
     moved = checkout.rename(checkout.with_name("moved"))
-    assert set_up(moved)[1] == ["pip"]
+    assert set_up(moved)[1] == EVERYTHING
 
 
 def test_a_folder_that_is_no_environment_is_left_alone(checkout):
@@ -120,4 +124,4 @@ def test_what_is_missing_is_said_in_one_line_before_anything_is_made(checkout, v
 
 def test_root_gets_the_missing_libraries_installed(checkout):
     result, installs = set_up(checkout, FAKE_GL="1", FAKE_UID="0")
-    assert (result.returncode, installs) == (0, ["apt-get update", "apt-get install", "pip"])
+    assert (result.returncode, installs) == (0, ["apt-get update", "apt-get install", *EVERYTHING])

@@ -1,7 +1,6 @@
 """Where to grasp an object from above."""
 
 import dataclasses
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,12 +12,10 @@ _OPENING = 0.078
 """Metres between the open fingers."""
 _OPEN_TOPPED = ("bowl", "ramekin", "mug", "plate")
 """Objects that are held by their rim when they are too wide."""
-_FINGER_WIDTH = 0.014
-"""Half the width of a finger in metres, with a margin."""
-_SHIFTS = (0.0, 0.012, 0.024)
-"""How far outside the rim the middle of the hand may be, in metres: the fingers then draw the object towards it."""
 _FINGER_TIPS = 0.018
 """How far below a rim the finger tips go, in metres."""
+_FINGER_WIDTH = 0.014
+"""Half the width of a finger in metres, with a margin."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +53,16 @@ def _rim_grasps(scene: Scene, item: str, points: np.ndarray, obstacles: np.ndarr
     rim = local[height > height.max() - 0.006][:, lateral]
     centre = (rim.min(0) + rim.max(0)) / 2
     radius = np.percentile(np.linalg.norm(rim - centre, axis=1), 90)
-    angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    for angle, shift in itertools.product(angles, _SHIFTS):
+    for angle in np.linspace(0, 2 * np.pi, 48, endpoint=False):
         middle, point = np.zeros(3), np.zeros(3)
         middle[lateral] = centre
-        point[lateral] = centre + (radius - 0.006 + shift) * np.array([np.cos(angle), np.sin(angle)])
+        point[lateral] = centre + (radius - 0.006) * np.array([np.cos(angle), np.sin(angle)])
         middle[up] = point[up] = sign * height.max()
         outward = frame @ (point - middle)
         axis = outward[:2] / np.linalg.norm(outward[:2])
         position = frame @ point + origin - np.array([0, 0, _FINGER_TIPS])
         tilt = abs(outward[2])
-        cost = 5 * points_in_the_way(position, axis, obstacles) + 60 * tilt + 40 * shift + _wrist_turn(scene, axis)
+        cost = 5 * points_in_the_way(position, axis, obstacles) + 60 * tilt + _wrist_turn(scene, axis)
         yield Grasp(position, axis, cost)
 
 
@@ -132,7 +128,7 @@ def _seen_from_hand(
 
 def _in_hand(along: np.ndarray, aside: np.ndarray, height: np.ndarray) -> np.ndarray:
     """Which points (N,) are where the hand is, or passes on its way down."""
-    return (along < 0.112) & (aside < 0.04) & (height > 0.042)
+    return (along < 0.115) & (aside < 0.042) & (height > 0.042)
 
 
 def _wrist_turn(scene: Scene, axis: np.ndarray) -> float:
