@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ript.checks import one_of
-from ript.data.demonstrations import Demonstrations
+from ript.data.demonstrations import Demonstrations, Start
 from ript.distributed import Distributed
 
 LAYOUT_SEED = 1_000_000
@@ -33,12 +33,12 @@ class ContextLoader:
     """An endless stream of batches of contexts, split over ranks, that continues where it was saved.
 
     Contexts go round the tasks. Each is a fresh layout drawn from the task's own placement regions, never one of the
-    benchmark's evaluation states, or the start of one of the task's demonstrations when `init_states` has them.
+    benchmark's evaluation states, or the start of one of the task's demonstrations when `starts` has them.
 
     Args:
         task_ids: the tasks, at least one.
         batch_size: contexts per batch and rank.
-        init_states: task → demonstration start states (N, D) float64; None draws layouts.
+        starts: task → where its demonstrations start; None draws layouts.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ContextLoader:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        init_states: Mapping[int, np.ndarray] | None = None,
+        starts: Mapping[int, Sequence[Start]] | None = None,
     ):
         if not task_ids:
             raise ValueError("there is no task to draw contexts from")
@@ -57,7 +57,7 @@ class ContextLoader:
         self.task_ids = list(task_ids)
         self.batch_size = batch_size
         self.seed, self.rank, self.world_size = seed, rank, world_size
-        self.init_states = init_states
+        self.starts = starts
         self.position = 0
         """Batches this rank has drawn."""
 
@@ -72,12 +72,15 @@ class ContextLoader:
         visit, slot = divmod(context_id, len(self.task_ids))
         task_id = self.task_ids[slot]
         scene_seed = LAYOUT_SEED + int(np.random.SeedSequence([self.seed, context_id]).generate_state(1)[0] % 2**31)
-        if self.init_states is None:
+        if self.starts is None:
             return Context(context_id, task_id, scene_seed)
-        states = self.init_states[task_id]
-        epoch, index = divmod(visit, len(states))
-        order = np.random.default_rng([self.seed, task_id, epoch]).permutation(len(states))
-        return Context(context_id, task_id, scene_seed, states[order[index]])
+        starts = self.starts[task_id]
+        epoch, index = divmod(visit, len(starts))
+        order = np.random.default_rng([self.seed, task_id, epoch]).permutation(len(starts))
+        start = starts[order[index]]
+        return Context(
+            context_id, task_id, scene_seed if start.scene_seed is None else start.scene_seed, start.init_state
+        )
 
     def state_dict(self) -> dict[str, int]:
         """Where the stream stands."""
@@ -135,10 +138,8 @@ def context_loader(
     """
     one_of("context_source", source, ("layouts", "demonstrations"))
     task_ids = {name: runner.benchmark.get_task_id(name) for name in runner.task_names}
-    init_states = None
+    starts = None
     if source == "demonstrations":
         files = {task_id: Path(demonstrations) / f"{name}_demo.hdf5" for name, task_id in task_ids.items()}
-        init_states = {task_id: Demonstrations(file).start_states() for task_id, file in files.items()}
-    return ContextLoader(
-        list(task_ids.values()), batch_size, seed, distributed.rank, distributed.world_size, init_states
-    )
+        starts = {task_id: Demonstrations(file).starts() for task_id, file in files.items()}
+    return ContextLoader(list(task_ids.values()), batch_size, seed, distributed.rank, distributed.world_size, starts)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -25,6 +25,15 @@ _WIDTHS: dict[str, int | None] = {
     "obs/gripper_states": 2,
 }
 """What every demonstration must have: dataset → width; None is any."""
+
+
+class Start(NamedTuple):
+    """What a demonstration starts from."""
+
+    init_state: np.ndarray
+    """(D,) float64 simulator state."""
+    scene_seed: int | None = None
+    """Seed that puts the fixtures where they were; None in official files."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +108,9 @@ class Demonstrations:
         observations = self._open()["data"][demonstration.name]["obs"]
         return {key: observations[name][row] for name, key in CAMERAS.items()}
 
-    def start_states(self) -> np.ndarray:
-        """The simulator states (N, D) float64 from which the demonstrations start."""
-        return np.stack([demonstration.start_state for demonstration in self])
+    def starts(self) -> list[Start]:
+        """Where the demonstrations start."""
+        return [Start(demonstration.start_state, demonstration.scene_seed) for demonstration in self]
 
     def close(self) -> None:
         """Closes the file; reading an image opens it again."""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ript.data.contexts import LAYOUT_SEED, Context, ContextLoader, collate_contexts, split_contexts
+from ript.data.demonstrations import Start
 
 
 def contexts_of(loader: ContextLoader, batches: int) -> list[Context]:
@@ -38,18 +39,24 @@ def test_ranks_draw_different_contexts_that_together_are_those_of_one_rank() -> 
 
 
 def test_more_ranks_than_tasks_and_batches_larger_than_the_data_work() -> None:
-    states = {5: np.arange(6.0).reshape(2, 3)}
-    contexts = contexts_of(ContextLoader([5], 7, rank=3, world_size=4, init_states=states), 2)
+    starts = {5: [Start(state) for state in np.arange(6.0).reshape(2, 3)]}
+    contexts = contexts_of(ContextLoader([5], 7, rank=3, world_size=4, starts=starts), 2)
     assert len(contexts) == 14
     assert {c.task_id for c in contexts} == {5}
 
 
 def test_each_demonstration_start_is_used_once_per_epoch() -> None:
-    states = {0: np.arange(5.0)[:, None]}
-    contexts = contexts_of(ContextLoader([0], 5, init_states=states), 3)
+    starts = {0: [Start(np.array([float(i)])) for i in range(5)]}
+    contexts = contexts_of(ContextLoader([0], 5, starts=starts), 3)
     for epoch in range(3):
         seen = [float(c.init_state[0]) for c in contexts[5 * epoch : 5 * epoch + 5] if c.init_state is not None]
         assert sorted(seen) == [0, 1, 2, 3, 4]
+
+
+def test_a_demonstration_brings_its_scene_and_official_ones_without_it_get_one() -> None:
+    starts = {0: [Start(np.zeros(1), scene_seed=77), Start(np.ones(1))]}
+    seeds = {float(c.init_state[0]): c.scene_seed for c in contexts_of(ContextLoader([0], 2, starts=starts), 1)}
+    assert seeds[0.0] == 77 and seeds[1.0] >= LAYOUT_SEED
 
 
 def test_the_stream_goes_on_where_it_was_saved() -> None:

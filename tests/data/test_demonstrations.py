@@ -77,7 +77,7 @@ def test_an_official_file_is_read_with_an_image_at_every_step(official_file):
         np.testing.assert_array_equal(
             demonstrations.images(1, 3)["robot0_eye_in_hand_image"], file["data/demo_1/obs/eye_in_hand_rgb"][3]
         )
-    assert demonstrations.start_states().shape == (2, 20)
+    assert [start.init_state.shape for start in demonstrations.starts()] == [(20,), (20,)]
 
 
 def test_demonstrations_are_in_the_order_of_their_numbers(task_file, make_recording):

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DynamicCache, PI0ForConditionalGeneration
-from transformers.masking_utils import create_causal_mask
 
 from ript.models.pi0.adarms import AdaGemma
 from ript.models.pi0.conditioning import ConditionEmbedding
@@ -132,7 +130,7 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
         with self._backbone_precision():
             hidden = self.model.dit(
                 inputs_embeds=tokens,
-                attention_mask=self._block_mask(tokens, mask, cache, context.shape[1]),
+                attention_mask=block_mask(mask, context.shape[1], actions.shape[1]),
                 position_ids=(mask.cumsum(1) - 1)[:, -tokens.shape[1] :],
                 past_key_values=cache,
                 **({} if modulation is None else {"modulation": modulation}),
@@ -154,18 +152,6 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
     def _backbone_precision(self) -> torch.autocast:
         enabled = self.compute_dtype != torch.float32
         return torch.autocast(self.device.type, self.compute_dtype if enabled else None, enabled=enabled)
-
-    def _block_mask(self, tokens: Tensor, mask: Tensor, cache: DynamicCache, context: int) -> Any:
-        """Two bidirectional blocks: prefix and context tokens, then the actions, which also see the first block."""
-        block = torch.ones(mask.shape[1], dtype=torch.long, device=mask.device)
-        block[: mask.shape[1] - tokens.shape[1] + context] = 0
-        return create_causal_mask(
-            config=self.model.dit.config,
-            inputs_embeds=tokens,
-            attention_mask=mask,
-            past_key_values=cache,
-            block_sequence_ids=block[None].repeat(mask.shape[0], 1),
-        )
 
     def unreachable_modules(self) -> list[nn.Module]:
         """Modules that no velocity depends on: of the prefix's last layer only keys and values are used."""
@@ -207,3 +193,18 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
 def _stack_padded(tensors: Sequence[Tensor], length: int) -> Tensor:
     """Tensors (1, heads, P_i, D) → (B, heads, length, D), zero at the end."""
     return torch.cat([F.pad(tensor, (0, 0, 0, length - tensor.shape[2])) for tensor in tensors])
+
+
+def block_mask(mask: Tensor, context: int, horizon: int) -> Tensor:
+    """Two bidirectional blocks: prefix and context tokens, then the actions, which also see the first block.
+
+    `mask` (B, K) is 1 for real tokens among prefix, `context` and `horizon`. Returns what is added to the attention
+    scores (B, 1, context + horizon, K): 0 where a token may look, the lowest number elsewhere.
+    """
+    queries, keys = context + horizon, mask.shape[1]
+    hidden = torch.zeros(queries, keys, dtype=torch.bool, device=mask.device)
+    hidden[:context, keys - horizon :] = True
+    lowest = torch.finfo(torch.float32).min
+    return torch.zeros(len(mask), 1, queries, keys, device=mask.device).masked_fill(
+        hidden | ~mask.bool()[:, None, None], lowest
+    )

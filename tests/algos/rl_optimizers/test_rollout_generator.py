@@ -12,6 +12,7 @@ from samples import episode
 
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.data.contexts import ContextLoader, split_contexts
+from ript.data.demonstrations import Start
 from ript.env_runner.episode import Episode
 
 K = 4
@@ -128,7 +129,7 @@ def test_contexts_of_other_tasks_are_left_out() -> None:
 def test_demonstration_states_reach_the_simulator_in_float64() -> None:
     runner = ScriptedRunner({})
     state = np.array([1.0 + 1e-12, 2.0])
-    loader = ContextLoader([0], 1, init_states={0: state[None]})
+    loader = ContextLoader([0], 1, starts={0: [Start(state)]})
     generator = RolloutGenerator(runner, rloo_batch_size=K, demo_batch_size=1, use_tqdm=False, max_groups_per_step=1)
     generator.generate_rollouts(None, next(iter(loader)), None, None)
     np.testing.assert_array_equal(runner.asked[0]["all_init_states"], np.stack([state] * K))
