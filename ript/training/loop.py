@@ -15,6 +15,7 @@ from ript.distributed import Distributed
 from ript.evaluation.success import describe, merge, summarize
 from ript.training.build import Parts, build_parts, check_config, choose_device
 from ript.training.checkpoint import POLICY, find_checkpoint, load_state, save_checkpoint
+from ript.training.interrupt import Interrupt, Interrupted
 from ript.training.run_logging import RunLogger
 from ript.training.weight_average import WeightAverage
 
@@ -84,19 +85,30 @@ class Trainer:
         self.log = RunLogger(self.run_dir, cfg, enabled=distributed.is_main)
 
     def train(self) -> None:
-        """Iterations up to `training.n_steps`, or `training.cut` of them; the last one is always saved."""
+        """Iterations up to `training.n_steps`, or `training.cut` of them; the last one is always saved.
+
+        A signal makes the iteration in progress the last one, and raises Interrupted after it was saved.
+        """
         cfg = self.cfg.training
         last = cfg.n_steps if cfg.cut is None else min(cfg.n_steps, self.step + cfg.cut)
         data_iterator = iter(self.parts.loader)
         hidden = not (self.cfg.logging.use_tqdm and self.distributed.is_main)
-        with tqdm(total=cfg.n_steps, initial=self.step, desc="iterations", disable=hidden) as bar:
+        bar = tqdm(total=cfg.n_steps, initial=self.step, desc="iterations", disable=hidden)
+        with bar, Interrupt() as interrupt:
             while self.step < last:
                 self._iterate(data_iterator)
                 bar.update()
-                if self.cfg.rollout.enabled and (self.step % self.cfg.rollout.interval == 0 or self.step == last):
+                evaluate = self.cfg.rollout.enabled and self._is_due(self.cfg.rollout.interval, last)
+                if evaluate and not self.distributed.max(interrupt.received):
                     self.evaluate()
-                if self.step % cfg.save_interval == 0 or self.step == last:
+                stopped = self.distributed.max(interrupt.received)
+                if stopped or self._is_due(cfg.save_interval, last):
                     self.save()
+                if stopped:
+                    raise Interrupted(128 + stopped)
+
+    def _is_due(self, interval: int, last: int) -> bool:
+        return self.step % interval == 0 or self.step == last
 
     def evaluate(self) -> dict[str, Any]:
         """Success on the benchmark's evaluation states, over all ranks; logged, and returned on every rank."""

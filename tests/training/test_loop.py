@@ -1,4 +1,5 @@
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from planar_run import planar_config
 from safetensors.torch import load_file
 
+from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.training.checkpoint import complete_checkpoints
 from ript.training.loop import InputError, run
 
@@ -68,6 +70,30 @@ def test_a_run_cut_in_two_ends_with_the_weights_of_an_uninterrupted_one(
     whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     assert [line["step"] for line in lines_of(tmp_path / "parts", "train")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_after_the_iteration_with_a_checkpoint_that_goes_on(
+    tmp_path: Path, tiny_policy_folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, exit_code: int
+) -> None:
+    generate = RolloutGenerator.generate_rollouts
+
+    def interrupted(self: RolloutGenerator, *args: Any) -> Any:
+        if self.iteration == 1:
+            signal.raise_signal(number)
+        return generate(self, *args)
+
+    options = ("rollout.enabled=false", "training.save_interval=100")
+    monkeypatch.setattr(RolloutGenerator, "generate_rollouts", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        run(planar_config(tmp_path / "parts", tiny_policy_folder, *options))
+    monkeypatch.undo()
+    assert ended.value.code == exit_code
+    assert [path.name for path in complete_checkpoints(tmp_path / "parts" / "checkpoints")] == ["step_000002"]
+    run(planar_config(tmp_path / "parts", tiny_policy_folder, *options, "training.resume=true"))
+    run(planar_config(tmp_path / "whole", tiny_policy_folder, *options))
+    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 def test_both_schedulers_step(tmp_path: Path, tiny_policy_folder: Path) -> None:
