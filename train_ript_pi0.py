@@ -10,9 +10,11 @@ import os
 import sys
 
 import hydra
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # before anything forks or spawns
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors arrive below as they are
 
 
 @hydra.main(version_base="1.3", config_path="config", config_name="train_base_rl_pi0_cfg")
@@ -23,11 +25,26 @@ def main(cfg: DictConfig) -> None:
     try:
         run(cfg)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
 
 
+def refuse(message: str) -> None:
+    """Ends the program with one line."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def describe(error: HydraException) -> str:
+    """The first line of Hydra's message, and the valid choices where it knows them."""
+    options = error.options if isinstance(error, MissingConfigException) else None
+    first = str(error).splitlines()[0]
+    return f"{first}. Valid: {', '.join(options)}" if options else first
+
+
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except HydraException as error:
+        refuse(describe(error))
