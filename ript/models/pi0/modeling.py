@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MethodType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DynamicCache, PI0ForConditionalGeneration
+from transformers.models.gemma.modeling_gemma import GemmaDecoderLayer, apply_rotary_pos_emb
 
 from ript.models.pi0.adarms import AdaGemma
 from ript.models.pi0.conditioning import ConditionEmbedding
@@ -93,6 +96,8 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
         else:
             self.embed_action_time = Pi0SuffixEmbedding(self.embed_action_time)
         self.condition = ConditionEmbedding(condition_mode, self.expert_hidden_size)
+        last = self.model.vlm.language_model.layers[-1]
+        last.forward = MethodType(_keys_and_values_only, last)
         self.train_everything()
 
     def prefix(self, images: Tensor, tokens: Tensor, token_mask: Tensor) -> Prefix:
@@ -193,6 +198,24 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
 def _stack_padded(tensors: Sequence[Tensor], length: int) -> Tensor:
     """Tensors (1, heads, P_i, D) → (B, heads, length, D), zero at the end."""
     return torch.cat([F.pad(tensor, (0, 0, 0, length - tensor.shape[2])) for tensor in tensors])
+
+
+def _keys_and_values_only(
+    layer: GemmaDecoderLayer,
+    hidden_states: Tensor,
+    past_key_values: DynamicCache,
+    position_embeddings: tuple[Tensor, Tensor],
+    **unused: Any,
+) -> Tensor:
+    """The prefix's last layer: the expert reads its keys and values, nothing reads its output."""
+    normed = layer.input_layernorm(hidden_states)
+    shape = (*normed.shape[:-1], -1, layer.self_attn.head_dim)
+    key, value = (
+        project(normed).view(shape).transpose(1, 2) for project in (layer.self_attn.k_proj, layer.self_attn.v_proj)
+    )
+    key, _ = apply_rotary_pos_emb(key, key, *position_embeddings)
+    past_key_values.update(key, value, layer.self_attn.layer_idx)
+    return hidden_states
 
 
 def block_mask(mask: Tensor, context: int, horizon: int) -> Tensor:
