@@ -1,11 +1,12 @@
 """Normalisation statistics of state and actions, in openpi's file format."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
+from ript.json_files import read_json
 
 STATE_DIM = 8
 """End-effector position (3), its axis-angle (3), the two finger positions."""
@@ -54,12 +55,7 @@ class NormStats:
         finite, or without spread.
         """
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"norm stats not found: {path}")
-        try:
-            content = json.loads(path.read_text())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not valid JSON ({error})") from error
+        content = read_json(path, "norm stats")
         state = _normalizer(path, content, "state", STATE_DIM, mode)
         return cls(state, _normalizer(path, content, "actions", ACTION_DIM, mode))
 

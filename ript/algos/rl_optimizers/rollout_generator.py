@@ -15,6 +15,7 @@ from ript.checks import in_range, whole_number
 from ript.data.contexts import Context, split_contexts
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
+from ript.json_files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -215,9 +216,4 @@ def _is_mixed(group: list[Episode]) -> bool:
 
 
 def _read_stats(path: Path | None) -> dict[str, list[int]]:
-    if path is None or not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"rollout_stats_path {path}: not valid JSON ({error})") from error
+    return {} if path is None or not path.is_file() else read_json(path)

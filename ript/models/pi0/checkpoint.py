@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from transformers.initialization import no_init_weights
 
+from ript.json_files import read_json
 from ript.models.pi0.config import GemmaSizes, Pi0Architecture, VisionSizes
 from ript.models.pi0.layouts import (
     OPENPI,
@@ -37,7 +38,7 @@ from ript.models.pi0.layouts import (
 )
 from ript.models.pi0.lora import ADAPTER_WEIGHTS, LoraSettings, add_lora, open_lora, save_lora
 from ript.models.pi0.modeling import Pi0FlowModel
-from ript.models.pi0.policy_card import POLICY, BaseWeights, PolicyCard, read_json, read_policy_card
+from ript.models.pi0.policy_card import POLICY, BaseWeights, PolicyCard, read_policy_card
 from ript.models.pi0.weights_file import WeightsFile, sha256, write_weights
 
 WEIGHTS, CONFIG, NETWORK, CONDITION = "model.safetensors", "config.json", "network.json", "condition.safetensors"

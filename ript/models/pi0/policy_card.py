@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ript.data.norm_stats import Mode
+from ript.json_files import read_json
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.models.pi0.config import Kind
 from ript.models.pi0.lora import LoraSettings
@@ -77,19 +78,6 @@ def read_policy_card(folder: Path) -> PolicyCard:
         raise ValueError(f"{path}: lora and base belong together")
     lora, base = (_record(path, content, key, kind) for key, kind in (("lora", LoraSettings), ("base", BaseWeights)))
     return PolicyCard(**{**content, "lora": lora, "base": base})
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises FileNotFoundError or ValueError naming the file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"file not found: {path}")
-    try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: must hold a JSON object")
-    return content
 
 
 def _record(path: Path, content: Mapping[str, Any], key: str, kind: Any) -> Any:
