@@ -95,7 +95,7 @@ class CFGFlowOptimizerPI0:
         self.num_epochs = num_epochs
         self.update_batch_size = update_batch_size
         self.reuse_prefix_gib = reuse_prefix_gib if reuse_prefix else None
-        self.use_tqdm = use_tqdm
+        self.use_tqdm = use_tqdm and self.distributed.is_main
         self.seed = seed
         self.iteration = 0
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ript.algos.rl_optimizers.file_counter import make_counter, reset_global_counter
+from ript.algos.rl_optimizers.file_counter import cleanup_counter, make_counter, reset_global_counter
 from ript.checks import in_range, whole_number
 from ript.data.contexts import Context, split_contexts
 from ript.distributed import Distributed
@@ -68,7 +69,6 @@ class RolloutGenerator:
         self.env_runner = env_runner
         self.rloo_batch_size = rloo_batch_size
         self.demo_batch_size = demo_batch_size
-        self.use_tqdm = use_tqdm
         self.early_stop_percentage = early_stop_percentage
         self.enable_dynamic_sampling = enable_dynamic_sampling
         self.max_groups_per_step = max_groups_per_step or 4 * demo_batch_size
@@ -78,7 +78,9 @@ class RolloutGenerator:
         self.rollout_stats_path = None if tracked is None else Path(tracked)
         self.seed = seed
         self.distributed = distributed or Distributed()
+        self.use_tqdm = use_tqdm and self.distributed.is_main
         self.counter = make_counter(self.distributed)
+        weakref.finalize(self, cleanup_counter, self.counter)
         names = env_runner.benchmark.get_task_names()
         self.task_ids = [env_runner.benchmark.get_task_id(name) for name in task_names_to_use or names]
         self.rollout_stats = _read_stats(self.rollout_stats_path)

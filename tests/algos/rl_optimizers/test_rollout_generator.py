@@ -1,3 +1,4 @@
+import gc
 import json
 import logging
 from collections.abc import Iterator
@@ -156,6 +157,15 @@ def test_damaged_statistics_are_refused_with_the_file(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(ValueError, match=str(path)):
         generate(ScriptedRunner({}), rollout_stats_path=str(path), enable_rollout_stats_tracking=True)
+
+
+def test_a_generator_leaves_no_counter_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    generator = RolloutGenerator(ScriptedRunner({}), use_tqdm=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    del generator
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
