@@ -82,7 +82,7 @@ class Trainer:
             self._set_aside_earlier_run()
         else:
             self._restore(checkpoint)
-        self.log = RunLogger(self.run_dir, cfg, enabled=distributed.is_main)
+        self.log = RunLogger(self.run_dir, cfg, enabled=distributed.is_main, step=self.step)
 
     def train(self) -> None:
         """Iterations up to `training.n_steps`, or `training.cut` of them; the last one is always saved.

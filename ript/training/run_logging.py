@@ -17,16 +17,18 @@ class RunLogger:
     """Writes metrics of rank 0; on other ranks it does nothing.
 
     `metrics.jsonl` gets one JSON object a line, `{"step": …, "phase": "train" | "eval", metric: value}`, flushed at
-    once, so that a killed run keeps its curve.
+    once, so that a killed run keeps its curve. A resumed run takes out what came after its checkpoint: those iterations
+    are done again.
     """
 
-    def __init__(self, run_dir: Path, cfg: DictConfig, enabled: bool):
+    def __init__(self, run_dir: Path, cfg: DictConfig, enabled: bool, step: int = 0):
         self.enabled = enabled
         if not enabled:
             return
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
         self._log_interval = cfg.training.log_interval
+        _drop_later_lines(run_dir / "metrics.jsonl", step)
         self._jsonl = (run_dir / "metrics.jsonl").open("a", buffering=1)
         self._tensorboard = _tensorboard_writer(run_dir) if cfg.logging.tensorboard else None
         self._wandb = _wandb_run(run_dir, cfg) if cfg.logging.wandb.mode != "disabled" else None
@@ -54,6 +56,12 @@ class RunLogger:
             self._tensorboard.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+
+def _drop_later_lines(path: Path, step: int) -> None:
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
 
 
 def _tensorboard_writer(run_dir: Path) -> Any:

@@ -66,6 +66,8 @@ def test_a_run_cut_in_two_ends_with_the_weights_of_an_uninterrupted_one(
     options = ("algo.lr_schedule=cosine", "rollout.enabled=false", "algo.warmup_steps=1")
     run(planar_config(tmp_path / "whole", tiny_policy_folder, *options))
     run(planar_config(tmp_path / "parts", tiny_policy_folder, *options, "training.cut=2"))
+    with (tmp_path / "parts" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 3, "phase": "train", "killed": "after this line, before a checkpoint"}\n{"step": 4, "pha')
     run(planar_config(tmp_path / "parts", tiny_policy_folder, *options, "training.resume=true"))
     whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
