@@ -85,7 +85,7 @@ def test_a_signal_ends_the_run_after_the_iteration_with_a_checkpoint_that_goes_o
             signal.raise_signal(number)
         return generate(self, *args)
 
-    options = ("rollout.enabled=false", "training.save_interval=100")
+    options = ("rollout.enabled=false", "training.save_interval=100", "training.keep_checkpoints=1")
     monkeypatch.setattr(RolloutGenerator, "generate_rollouts", interrupted)
     with pytest.raises(SystemExit) as ended:
         run(planar_config(tmp_path / "parts", tiny_policy_folder, *options))
@@ -96,6 +96,13 @@ def test_a_signal_ends_the_run_after_the_iteration_with_a_checkpoint_that_goes_o
     run(planar_config(tmp_path / "whole", tiny_policy_folder, *options))
     whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_resumed_run_outlives_the_checkpoint_it_came_from(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    options = ("rollout.enabled=false", "training.save_interval=1", "training.keep_checkpoints=1")
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *options, "training.cut=1"))
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *options, "training.resume=true"))
+    assert [path.name for path in complete_checkpoints(tmp_path / "run" / "checkpoints")] == ["step_000004"]
 
 
 def test_both_schedulers_step(tmp_path: Path, tiny_policy_folder: Path) -> None:

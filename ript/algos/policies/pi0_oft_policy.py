@@ -121,6 +121,7 @@ class PI0_OFT_Policy:
         self.card = replace(card, **{key: value for key, value in chosen.items() if value is not None})
         self.norm_stats_path = Path(norm_stats_path) if norm_stats_path else find_norm_stats(self._folder)
         self.norm_stats = NormStats.load(self.norm_stats_path, self.card.normalization)
+        self._norm_stats_text = self.norm_stats_path.read_text()  # the folder may be gone when the policy is saved
         self.tokenizer = _load_tokenizer(Path(tokenizer_path) if tokenizer_path else self._folder / "tokenizer.json")
         self.model, self._origin = self._build(pretrained_path is None)
         if self.card.discrete_state_input and self.kind == "pi0":
@@ -215,7 +216,7 @@ class PI0_OFT_Policy:
         inside = self.norm_stats_path.is_relative_to(self._folder)
         stats = folder / (self.norm_stats_path.relative_to(self._folder) if inside else "norm_stats.json")
         stats.parent.mkdir(parents=True, exist_ok=True)
-        stats.write_text(self.norm_stats_path.read_text())
+        stats.write_text(self._norm_stats_text)
         self.tokenizer.save(str(folder / "tokenizer.json"))
 
     def merge_lora(self) -> None:
