@@ -1,7 +1,6 @@
 """Whole training runs on the plane, configured by the project's own config files."""
 
 from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
@@ -33,13 +32,3 @@ def planar_config(run_dir: Path, policy_folder: Path | None, *overrides: str) ->
     with open_dict(cfg):
         cfg.task.benchmark_name = "planar"
     return cfg
-
-
-def run_in_rank(distributed_environment: dict[str, str], cfg: Any) -> None:
-    """One rank of a run; importable by spawned processes."""
-    import os
-
-    from ript.training.loop import run
-
-    os.environ.update(distributed_environment)
-    run(cfg)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ript.data.norm_stats import ACTION_DIM
 from ript.env_runner.libero_benchmark import LiberoBenchmark
 from ript.env_runner.libero_simulator import (
     CameraGate,
@@ -21,7 +22,6 @@ from ript.env_runner.libero_simulator import (
     until_placed,
 )
 
-ACTION_DIM = 7
 AGENTVIEW = "agentview_image"
 CAMERAS = (AGENTVIEW, "robot0_eye_in_hand_image")
 PROPRIOCEPTION = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers.initialization import no_init_weights
 
+from ript.algos.policies.pi0_oft_policy import DTYPES
 from ript.checks import one_of
 from ript.estimate.activations import (
     FLOAT32,
@@ -26,7 +27,6 @@ from ript.models.pi0.weights_file import WeightsFile
 
 MODELS = ("pi0", "pi05", "small", "small_pi05")
 MODES = ("inference", "expert only", "LoRA", "full")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
