@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,19 @@ DEMONSTRATION_SEED = 3_000_000_000
 """Scene seeds of demonstrations start here and stay below 2³². Evaluation's are below 10⁶, those of training contexts
 (`contexts.LAYOUT_SEED`) below 10⁶ + 2³¹: no demonstration shows a layout that is drawn there."""
 
-NOISE_LEVELS = (0.0, 0.1, 0.2, 0.3)
+NOISE_LEVELS = (0.0, 0.05, 0.1, 0.2)
 """Standard deviations of the noise on the first six action dimensions, one drawn for each episode."""
+NOISE_MEMORY = 0.9
+"""How much of a step's noise is still there at the next: it pushes the hand off its way for about ten steps, and the
+expert's answer is smooth. Independent noise of the same effect makes labels jitter, which a policy cannot predict."""
+
+
+def noise_steps(rng: np.random.Generator, level: float) -> Iterator[np.ndarray]:
+    """Endless noise (6,): a stationary first-order autoregressive process of standard deviation `level`."""
+    noise = rng.standard_normal(6)
+    while True:
+        yield level * noise
+        noise = NOISE_MEMORY * noise + np.sqrt(1 - NOISE_MEMORY**2) * rng.standard_normal(6)
 
 
 def demonstration_seed(seed: int, suite: str, task_id: int, number: int) -> int:
@@ -79,10 +91,11 @@ class Demonstrator:
         start = env.reset(scene_seed)
         recording = Recording(number, scene_seed, float(rng.choice(NOISE_LEVELS)), start.init_state)
         seen, success = start.observation, False
-        for command in itertools.islice(expert_actions(env.simulator), self._benchmark.max_episode_length):
+        commands = itertools.islice(expert_actions(env.simulator), self._benchmark.max_episode_length)
+        for command, noise in zip(commands, noise_steps(rng, recording.noise), strict=False):
             action = np.clip(command, -1, 1)
             executed = action.copy()
-            executed[:6] = np.clip(action[:6] + recording.noise * rng.standard_normal(6), -1, 1)
+            executed[:6] = np.clip(action[:6] + noise, -1, 1)
             step = len(recording)
             if every and step % every == 0:
                 recording.add_image(seen)
