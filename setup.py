@@ -10,7 +10,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["ript*"]),
-    package_data={"ript": ["assets/**"]},
+    package_data={"ript": ["assets/**", "report/*.html"]},
     install_requires=[
         "torch==2.13.0",
         "transformers==5.23.0",
@@ -30,6 +30,9 @@ setup(
         "imageio[ffmpeg]>=2.38,<3",
         "h5py>=3.14,<4",
         "scipy>=1.17,<2",
+        # Summary pages.
+        "jinja2>=3.1,<4",
+        "matplotlib>=3.10,<4",
         # The policy server.
         "websockets>=17,<18",
         "msgpack>=1.1,<2",

@@ -24,7 +24,7 @@ from ript.data.collection_schedule import Schedule, TaskProgress
 from ript.data.demonstration_files import TaskFile
 from ript.data.expert.demonstrator import Demonstrator, DemonstratorSettings
 from ript.data.worker_jobs import WorkerJobs
-from ript.env_runner.libero_benchmark import SUITE_MAX_STEPS, LiberoBenchmark
+from ript.env_runner.libero_benchmark import SUITE_MAX_STEPS, LiberoBenchmark, select_tasks
 from ript.env_runner.workers import WorkerError
 
 logger = logging.getLogger(__name__)
@@ -99,16 +99,6 @@ def run_schedule(schedule: Schedule, settings: DemonstratorSettings, workers: in
             bar.set_postfix_str(schedule.describe())
 
 
-def select_tasks(benchmark: LiberoBenchmark, wanted: list[str] | None) -> list[int]:
-    """Ids of tasks given by name or id; all tasks for None. Raises ValueError for tasks that do not exist."""
-    if wanted is None:
-        return list(range(benchmark.n_tasks))
-    ids = [int(task) if task.isdigit() else benchmark.get_task_id(task) for task in wanted]
-    for task_id in ids:
-        benchmark.get_bddl_file(task_id)
-    return sorted(set(ids))
-
-
 def _checked_settings(options: argparse.Namespace) -> DemonstratorSettings:
     checks.one_of("suite", options.suite, list(SUITE_MAX_STEPS))
     for name, low in (("demos_per_task", 1), ("workers", 1), ("seed", 0), ("image_size", 1), ("image_every", 0)):
@@ -128,7 +118,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except (WorkerError, KeyboardInterrupt) as error:
-        print(f"{error or 'interrupted'}\n{_GOES_ON}", file=sys.stderr)
+        print(f"{str(error) or 'interrupted'}\n{_GOES_ON}", file=sys.stderr)
         sys.exit(1)
     logger.info("demonstrations and collection.md are in %s", folder)
 

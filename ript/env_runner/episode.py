@@ -32,6 +32,8 @@ class Episode:
     """False for a rollout that must not be learned from or counted."""
     frames: list[np.ndarray] = field(default_factory=list)
     """(H, W, 3) uint8 video frames, when they were asked for."""
+    seconds: float = 0.0
+    """Wall time from before the reset to the end, while others may have run beside it."""
 
     @property
     def length(self) -> int:

@@ -108,6 +108,16 @@ class LiberoBenchmark:
         return self._suite.get_task(task_id)
 
 
+def select_tasks(benchmark: LiberoBenchmark, wanted: Sequence[str] | None) -> list[int]:
+    """Ids of tasks given by name or id; all tasks for None. Raises ValueError for tasks that do not exist."""
+    if wanted is None:
+        return list(range(len(benchmark.get_task_names())))
+    ids = [int(task) if task.isdecimal() else benchmark.get_task_id(task) for task in wanted]
+    for task_id in ids:
+        benchmark.get_language(task_id)
+    return sorted(set(ids))
+
+
 def _scene_instruction(bddl_file: Path) -> str:
     found = re.search(r"\(:language\s+([^)]*)\)", bddl_file.read_text(encoding="utf-8"))
     if found is None:

@@ -1,7 +1,7 @@
 """Runs a π0 policy on LIBERO: one batched inference per chunk of executed steps."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -172,22 +172,46 @@ class Pi0LiberoRunner:
 
         The first `n_video` rollouts of each task are filmed (`PI0_N_VIDEO` wins), into `PI0_VIDEO_DIR` or `videos`.
         """
-        n_video = n_video if self.settings.n_video is None else self.settings.n_video
+        film = range(n_video if self.settings.n_video is None else self.settings.n_video)
         indices = range(rank, self.rollouts_per_env, world_size)
         tallies = dict.fromkeys(self.task_names, Tally())
         total = len(self.task_names) * len(indices)
         with tqdm(total=total, desc="evaluation", unit="rollout", disable=not do_tqdm) as bar:
-            for name in self.task_names if indices else ():
-                pool, task_id, _ = self.create_env(name)
-                player = self._player(pool, task_id, policy, self.cfg_scale if cfg_scale is None else cfg_scale)
-                starts = [self._evaluation_start(task_id, i, film=i < n_video) for i in indices]
-                for index, episode in zip(indices, player.play(starts), strict=True):
+            for name in self.task_names:
+                for index, episode in self.play_evaluation(name, policy, indices, cfg_scale, film):
                     tallies[name] = tallies[name].add(episode)
                     self._save_video(name, index, episode)
                     bar.update()
                     done = sum(tallies.values(), Tally())
                     bar.set_postfix(success=f"{done.k}/{done.n}")
         return tallies
+
+    def play_evaluation(
+        self,
+        task_name: str,
+        policy: PI0_OFT_Policy,
+        indices: Sequence[int],
+        cfg_scale: float | None = None,
+        film: Container[int] = (),
+    ) -> Iterator[tuple[int, Episode]]:
+        """Evaluation rollouts of one task: `(index, episode)` as each ends.
+
+        Args:
+            indices: which rollouts; see `evaluation_scene`.
+            cfg_scale: guidance scale; None is the runner's.
+            film: which of them record video frames.
+        """
+        if not indices:
+            return
+        pool, task_id, _ = self.create_env(task_name)
+        player = self._player(pool, task_id, policy, self.cfg_scale if cfg_scale is None else cfg_scale)
+        starts = [self._evaluation_start(task_id, index, film=index in film) for index in indices]
+        for place, episode in player.play_as_completed(starts):
+            yield indices[place], episode
+
+    def evaluation_scene(self, task_id: int, index: int) -> tuple[int, int]:
+        """`(scene_seed, state_index)` of evaluation rollout `index`: the benchmark's states in turn."""
+        return self.seed + index, index % len(self.benchmark.get_task_init_states(task_id))
 
     def _player(
         self, pool: Any, task_id: int, policy: PI0_OFT_Policy, cfg_scale: float, observe_every: int | None = None
@@ -198,24 +222,19 @@ class Pi0LiberoRunner:
             num_steps_wait=self.num_steps_wait,
             open_loop=self._open_loop(policy),
             observe_every=observe_every,
-            cfg_scale=self._guidance(cfg_scale),
+            cfg_scale=self.settings.guidance(cfg_scale),
             is_positive=self.settings.is_positive,
             frame_size=FRAME_SIZE if self.settings.render_source == "render" else None,
         )
         return Player(pool, policy, task_id, self.benchmark.get_language(task_id), options)
 
     def _evaluation_start(self, task_id: int, index: int, film: bool, random_init: bool = False) -> RolloutStart:
-        """Evaluation rollout `index`: state index mod 50, its own scene seed and noise."""
+        """Evaluation rollout `index` in its scene, with noise of its own."""
+        scene_seed, state_index = self.evaluation_scene(task_id, index)
         state = None
         if not (random_init or self.settings.disable_init_states):
-            states = self.benchmark.get_task_init_states(task_id)
-            state = states[index % len(states)]
-        return RolloutStart(self.seed + index, state, (self.seed, task_id, index), film)
-
-    def _guidance(self, cfg_scale: float) -> float:
-        """The scale, unless the environment asks for another."""
-        wanted = cfg_scale if self.settings.cfg_scale is None else self.settings.cfg_scale
-        return wanted if self.settings.enable_dual else 1.0
+            state = self.benchmark.get_task_init_states(task_id)[state_index]
+        return RolloutStart(scene_seed, state, (self.seed, task_id, index), film)
 
     def _open_loop(self, policy: PI0_OFT_Policy) -> int:
         return self.open_loop or policy.chunk_size

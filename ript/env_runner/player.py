@@ -1,5 +1,6 @@
 """Plays rollouts of one task: one batched inference, then a chunk in all environments at once."""
 
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -53,24 +54,32 @@ class Player:
 
     def play(self, starts: Sequence[RolloutStart]) -> Iterator[Episode]:
         """The episodes of the starts, in their order."""
+        finished: dict[int, Episode] = {}
+        following = 0
+        for index, episode in self.play_as_completed(starts):
+            finished[index] = episode
+            while following in finished:
+                yield finished.pop(following)
+                following += 1
+
+    def play_as_completed(self, starts: Sequence[RolloutStart]) -> Iterator[tuple[int, Episode]]:
+        """`(index, episode)` of each start, as its episode ends."""
         waiting = deque(enumerate(starts))
         running: list[Rollout | None] = [None] * self.pool.num_envs
-        finished: dict[int, Episode] = {}
-        for index in range(len(starts)):
-            while index not in finished:
-                self._fill(running, waiting)
-                self._play_chunk(running)
-                for slot, rollout in enumerate(running):
-                    if rollout is not None and rollout.done:
-                        finished[rollout.index] = rollout.episode()
-                        running[slot] = None
-            yield finished.pop(index)
+        while waiting or any(running):
+            self._fill(running, waiting)
+            self._play_chunk(running)
+            for slot, rollout in enumerate(running):
+                if rollout is not None and rollout.done:
+                    running[slot] = None
+                    yield rollout.index, rollout.episode()
 
     def _fill(self, running: list[Rollout | None], waiting: deque[tuple[int, RolloutStart]]) -> None:
         """Gives each free environment the next start."""
         taken = [waiting.popleft() if rollout is None and waiting else None for rollout in running]
         if not any(taken):
             return
+        started = time.perf_counter()
         resets = self.pool.reset([self._reset_request(entry[1]) if entry else None for entry in taken])
         for slot, (entry, reset) in enumerate(zip(taken, resets, strict=True)):
             if entry is not None:
@@ -82,6 +91,7 @@ class Player:
                     norm_stats=self.policy.norm_stats,
                     delta_actions=self.policy.card.delta_actions,
                     max_episode_length=self.options.max_episode_length,
+                    started=started,
                 )
 
     def _play_chunk(self, running: Sequence[Rollout | None]) -> None:

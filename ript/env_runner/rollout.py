@@ -1,5 +1,6 @@
 """One rollout in progress: what it starts from, what it has recorded, when it is over."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,7 @@ class RolloutStart:
 
 
 class Rollout:
-    """Records one rollout, chunk by chunk, and becomes an `Episode`."""
+    """Records one rollout, chunk by chunk, and becomes an `Episode`; `started` is the clock before its reset."""
 
     index: int
     """Its place among the rollouts asked for."""
@@ -45,6 +46,7 @@ class Rollout:
         norm_stats: NormStats,
         delta_actions: bool,
         max_episode_length: int,
+        started: float,
     ):
         entropy = np.random.SeedSequence(list(start.noise_seed)).generate_state(1, np.uint64)[0]
         self._generator = torch.Generator().manual_seed(int(entropy >> np.uint64(1)))
@@ -54,6 +56,7 @@ class Rollout:
         self._init_hash = reset.init_hash
         self._norm_stats, self._delta_actions = norm_stats, delta_actions
         self._max_episode_length = max_episode_length
+        self._started = started
         self._length = 0
         self._chunks: list[np.ndarray] = []
         self._played: list[np.ndarray] = []
@@ -107,6 +110,7 @@ class Rollout:
             rewards=np.concatenate([result.rewards for result in self._results]),
             success=self._results[-1].success,
             frames=[frame for result in self._results for frame in result.frames],
+            seconds=time.perf_counter() - self._started,
         )
 
     def _see(self, step: int, observation: Observation) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.data.norm_stats import ACTION_DIM, PADDED_DIM
+from ript.device import choose_device
 from ript.env_runner.pi0_runner_utils import actions_to_env, collate_observations
 from ript.serve.codec import MessageError
 from ript.serve.observation import KEYS, Request, read_request
@@ -16,10 +17,8 @@ from ript.serve.observation import KEYS, Request, read_request
 
 def load_policy(options: argparse.Namespace) -> PI0_OFT_Policy:
     """The policy of the command line, for inference only. Raises FileNotFoundError or ValueError."""
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device='cuda' is not valid: no CUDA device is available. Valid: auto, cpu")
     policy = PI0_OFT_Policy(
-        device_id=None if options.device == "cpu" or not torch.cuda.is_available() else 0,
+        device_id=choose_device(options.device).index,
         pretrained_path=options.pretrained_path,
         norm_stats_path=options.norm_stats,
         tokenizer_path=options.tokenizer,

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ript.data.collect import collect, parse_arguments, select_tasks
+from ript.data.collect import collect, parse_arguments
 from ript.data.contexts import LAYOUT_SEED, ContextLoader
 from ript.data.demonstration_files import read_tries
 from ript.data.demonstrations import Demonstrations
@@ -140,9 +140,3 @@ def test_a_killed_collection_goes_on_and_repeats_nothing(tmp_path):
 def test_bad_options_are_refused_before_anything_is_simulated(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         collect(parse_arguments([*options, "--out", str(tmp_path)]))
-
-
-def test_tasks_are_selected_by_name_or_id():
-    benchmark = LiberoBenchmark(SUITE)
-    assert select_tasks(benchmark, None) == list(range(10))
-    assert select_tasks(benchmark, ["3", benchmark.get_task_names()[1], "3"]) == [1, 3]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ript.env_runner.libero_benchmark import SUITE_MAX_STEPS, LiberoBenchmark
+from ript.env_runner.libero_benchmark import SUITE_MAX_STEPS, LiberoBenchmark, select_tasks
 
 STANDARD = ["libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90"]
 
@@ -98,3 +98,11 @@ def test_task_lists_print_nothing_and_need_no_simulator():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == result.stderr == ""
+
+
+def test_tasks_are_selected_by_name_or_id():
+    benchmark = LiberoBenchmark("libero_spatial")
+    assert select_tasks(benchmark, None) == list(range(10))
+    assert select_tasks(benchmark, ["3", benchmark.get_task_names()[1], "3"]) == [1, 3]
+    with pytest.raises(ValueError, match="task id 17"):
+        select_tasks(benchmark, ["17"])

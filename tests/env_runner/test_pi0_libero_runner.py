@@ -127,6 +127,26 @@ def test_verbose_logs_inference_time_and_shape(tiny_policy: PI0_OFT_Policy, capl
     assert "inference" in caplog.text and "(2, 50, 7)" in caplog.text
 
 
+def test_evaluation_rollouts_start_where_their_index_says(tiny_policy: PI0_OFT_Policy) -> None:
+    indices = [7, 3, 40, 11, 5]
+    runner = planar.planar_runner(num_parallel_envs=2, seed=3)
+    played = dict(runner.play_evaluation(TASK, tiny_policy, indices))
+    assert sorted(played) == sorted(indices)
+    states = planar.PlanarBenchmark().get_task_init_states(0)
+    for index, episode in played.items():
+        assert runner.evaluation_scene(0, index) == (3 + index, index % len(states))
+        np.testing.assert_array_equal(episode.states[0][:2], states[index % len(states)])
+        assert episode.seconds > 0
+
+
+def test_evaluation_rollouts_are_yielded_as_they_end(tiny_policy: PI0_OFT_Policy) -> None:
+    runner = planar.planar_runner(open_loop=10, num_parallel_envs=20)
+    played = list(runner.play_evaluation(TASK, tiny_policy, range(60)))
+    order = [index for index, _ in played]
+    assert len({episode.length for _, episode in played}) > 1, "all rollouts are of the same length"
+    assert order != sorted(order) and sorted(order) == list(range(60))
+
+
 def test_ranks_evaluate_every_state_once_between_them(tiny_policy: PI0_OFT_Policy) -> None:
     runner = planar.planar_runner(rollouts_per_env=7)
     whole = runner.evaluate(tiny_policy)

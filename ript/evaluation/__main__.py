@@ -1,0 +1,120 @@
+"""Evaluates a policy on a LIBERO suite, from the benchmark's own initial states.
+
+    python -m ript.evaluation --suite libero_object --standard --out runs/evaluations/object
+    python -m ript.evaluation --suite libero_object --tasks 0 1 2 --episodes 50 --out runs/evaluations/three
+    python -m ript.evaluation --suite libero_goal --denoise-steps 1 4 10 --cfg-scale 1 1.5 --out runs/evaluations/grid
+
+Every combination of --denoise-steps and --cfg-scale is played from the same starts. The command can be killed at any
+time; the same command goes on where it stopped, and one with more episodes, tasks or values adds to the folder. It
+reads no PI0_* environment variables.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ript import checks
+
+_GOES_ON = "Every episode that ended is kept; the same command goes on from there."
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ript.evaluation",
+        usage="%(prog)s --suite SUITE --out FOLDER [options]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument_group("what").add_argument
+    add("--suite", required=True, help="libero_spatial, libero_object, libero_goal, libero_10, libero_90, …")
+    add("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
+    add("--tasks", nargs="+", metavar="TASK", help="names or ids (default: all tasks of the suite)")
+    add("--episodes", type=int, metavar="N", help="per task and setting (default: 50)")
+    add("--standard", action="store_true", help="refuse what differs from all tasks, 50 episodes, the suite's steps")
+    add("--videos", type=int, default=1, metavar="N", help="per task, failures first (default: %(default)s)")
+    add = parser.add_argument_group("policy").add_argument
+    add("--policy", type=Path, metavar="FOLDER", help="default: the small π0 that ships with the project")
+    add("--norm-stats", metavar="FILE", help="normalisation statistics (default: those in the folder)")
+    add("--tokenizer", metavar="FILE", help="tokenizer.json (default: the one in the folder)")
+    add("--condition-mode", default="concat", help="concat, bias or token; the policy's own (default: %(default)s)")
+    add = parser.add_argument_group("settings to compare").add_argument
+    add("--denoise-steps", nargs="+", type=int, default=[10], metavar="N", help="one or more (default: 10)")
+    add("--cfg-scale", nargs="+", type=float, default=[1.0], metavar="W", help="one or more; 1 is none (default: 1)")
+    add = parser.add_argument_group("protocol").add_argument
+    add("--max-steps", type=int, metavar="STEPS", help="episode length (default: the suite's)")
+    add("--wait-steps", type=int, metavar="STEPS", help="for objects to settle (default: 10)")
+    add("--open-loop", type=int, metavar="STEPS", help="executed steps per inference (default: the whole chunk)")
+    add("--image-size", type=int, metavar="PIXELS", help="of the cameras (default: what the policy sees)")
+    add("--seed", type=int, default=0, help="of scenes and noise (default: %(default)s)")
+    add = parser.add_argument_group("machine").add_argument
+    cores = len(os.sched_getaffinity(0))
+    add("--workers", type=int, default=cores, help="simulator processes (default: one per core, %(default)s)")
+    add("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one (default: %(default)s)")
+    add("--threads", type=int, default=1, help="of torch; 1 is best for small networks (default: %(default)s)")
+    return parser.parse_args(arguments)
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Before anything slow is loaded. Raises ValueError naming option, value and what is valid."""
+    checks.one_of("device", options.device, ("auto", "cpu", "cuda"))
+    for name, low in (
+        ("episodes", 1),
+        ("max_steps", 1),
+        ("wait_steps", 0),
+        ("open_loop", 1),
+        ("image_size", 1),
+        ("videos", 0),
+        ("workers", 1),
+        ("threads", 1),
+    ):
+        checks.whole_number(name, getattr(options, name), low)
+    for steps in options.denoise_steps:
+        checks.whole_number("denoise_steps", steps, 1)
+    for scale in options.cfg_scale:
+        checks.in_range("cfg_scale", scale, 0, 1000)
+    if options.policy is not None and not options.policy.expanduser().is_dir():
+        raise ValueError(f"policy={str(options.policy)!r} is not valid: there is no such folder")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command. Exit codes: 2 for bad input, 1 for a failed simulator, 130 for Ctrl-C."""
+    options = parse_arguments(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        _evaluate(options)
+    except KeyboardInterrupt:
+        print(f"interrupted. {_GOES_ON}", file=sys.stderr)
+        sys.exit(130)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    try:
+        check_options(options)
+        # Here, because a simulator process imports what this module imports at its top.
+        from ript.env_runner.workers import WorkerError
+        from ript.evaluation.evaluate import open_log, play, prepare, summarise
+
+        evaluation = prepare(options)
+        log, filmed = open_log(evaluation)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    with log:
+        try:
+            play(evaluation, log, filmed)
+        except KeyboardInterrupt:
+            summarise(evaluation.folder)
+            raise
+        except WorkerError as error:
+            summarise(evaluation.folder)
+            print(f"{error}\n{_GOES_ON}", file=sys.stderr)
+            sys.exit(1)
+        summarise(evaluation.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""`episodes.jsonl`: one line per episode, on the disk as soon as the episode has ended."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ript.evaluation.protocol import Setting
+
+logger = logging.getLogger(__name__)
+
+EPISODE_LOG = "episodes.jsonl"
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """How one episode went; the keys of a line."""
+
+    denoise_steps: int
+    cfg_scale: float
+    task: str
+    task_id: int
+    index: int
+    """The episode's number; equal ones start alike under every setting."""
+    state_index: int
+    """Which of the benchmark's initial states it started from."""
+    scene_seed: int
+    success: bool
+    length: int
+    """Executed control steps."""
+    seconds: float
+    """Wall time from the reset on, while others may have run beside it."""
+    scene_hash: str
+    """Of the simulator's model and state after the reset: equal ones are the same scene."""
+
+    @property
+    def setting(self) -> Setting:
+        """The setting it was played under."""
+        return Setting(self.denoise_steps, self.cfg_scale)
+
+
+class EpisodeLog(AbstractContextManager["EpisodeLog"]):
+    """The folder's episodes, and room for more. One process at a time has it open.
+
+    A last line that was cut off is dropped: its episode counts as not played. Raises ValueError when another process
+    writes to the folder, or when a line before the last is damaged.
+    """
+
+    records: list[EpisodeRecord]
+    """In the order in which they ended."""
+
+    def __init__(self, folder: Path):
+        path = folder / EPISODE_LOG
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self._lock(path)
+            content = path.read_bytes()
+            self.records, intact = parse_log(content, path)
+        except BaseException:
+            self.close()
+            raise
+        if intact < len(content):
+            logger.info("%s: an unfinished last line is dropped", path)
+            os.ftruncate(self._descriptor, intact)
+
+    def append(self, record: EpisodeRecord) -> None:
+        """Writes a line and waits until it is on the disk."""
+        line = json.dumps(asdict(record)).encode() + b"\n"
+        while line:
+            line = line[os.write(self._descriptor, line) :]
+        os.fsync(self._descriptor)
+        self.records.append(record)
+
+    def missing(self, setting: Setting, task: str, episodes: int) -> list[int]:
+        """Which of the first so many episodes have not been played."""
+        done = {record.index for record in select(self.records, setting, task)}
+        return [index for index in range(episodes) if index not in done]
+
+    def close(self) -> None:
+        """Lets others have the log."""
+        os.close(self._descriptor)
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _lock(self, path: Path) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"{path}: another evaluation is writing to it") from error
+
+
+def select(records: Iterable[EpisodeRecord], setting: Setting, task: str | None = None) -> list[EpisodeRecord]:
+    """The records of a setting, and of a task."""
+    return [record for record in records if record.setting == setting and task in (None, record.task)]
+
+
+def read_log(folder: Path) -> list[EpisodeRecord]:
+    """The records of a folder. Raises ValueError for a damaged line before the last."""
+    path = folder / EPISODE_LOG
+    return parse_log(path.read_bytes(), path)[0]
+
+
+def parse_log(content: bytes, path: Path) -> tuple[list[EpisodeRecord], int]:
+    """The records, and how many bytes they take: a last line that was cut off or is damaged is left out.
+
+    Raises ValueError naming file and line for damage before it.
+    """
+    records: list[EpisodeRecord] = []
+    intact = 0
+    for line in content.splitlines(keepends=True):
+        try:
+            if not line.endswith(b"\n"):
+                break
+            records.append(EpisodeRecord(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            if intact + len(line) < len(content):
+                raise ValueError(f"{path}, line {len(records) + 1}: not an episode ({error})") from error
+            break
+        intact += len(line)
+    return records, intact

@@ -1,0 +1,46 @@
+"""The policy that is evaluated, and what identifies it."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER, PI0_OFT_Policy
+from ript.device import choose_device
+from ript.models.pi0.checkpoint import WEIGHTS
+from ript.models.pi0.weights_file import sha256
+
+
+def load_policy(options: argparse.Namespace) -> PI0_OFT_Policy:
+    """The policy of the command line, for inference only. Raises FileNotFoundError or ValueError."""
+    policy = PI0_OFT_Policy(
+        device_id=choose_device(options.device).index,
+        pretrained_path=None if options.policy is None else str(options.policy),
+        norm_stats_path=options.norm_stats,
+        tokenizer_path=options.tokenizer,
+        condition_mode=options.condition_mode,
+    )
+    policy.model.requires_grad_(False)
+    return policy
+
+
+def identify_policy(policy: PI0_OFT_Policy, options: argparse.Namespace) -> dict[str, Any]:
+    """Where the policy is, how it is used, and the SHA-256 of weights, statistics and tokenizer.
+
+    The weights' checksums are those that the folder records and that were checked at loading; a folder of another
+    tool records none, and its file is hashed.
+    """
+    folder = DEFAULT_FOLDER if options.policy is None else Path(options.policy).expanduser()
+    tokenizer = Path(options.tokenizer) if options.tokenizer else folder / "tokenizer.json"
+    card = policy.card
+    weights = dict(card.sha256) or {WEIGHTS: sha256(folder / WEIGHTS)}
+    if card.base is not None:
+        weights["base"] = card.base.sha256
+    return {
+        "path": str(folder.resolve()),
+        "kind": policy.kind,
+        "condition_mode": card.condition_mode,
+        "delta_actions": card.delta_actions,
+        "normalization": card.normalization,
+        "discrete_state_input": card.discrete_state_input,
+        "sha256": {**weights, "norm_stats": sha256(policy.norm_stats_path), "tokenizer": sha256(tokenizer)},
+    }

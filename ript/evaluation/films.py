@@ -1,0 +1,74 @@
+"""Videos of evaluated episodes: played again, since an episode is determined by its seeds."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.evaluation.episode_log import EpisodeRecord
+from ript.evaluation.protocol import Setting
+from ript.evaluation.videos import write_video
+
+logger = logging.getLogger(__name__)
+
+VIDEOS = "videos"
+
+
+@dataclass(frozen=True)
+class Film:
+    """A video of an episode; its name says what it shows."""
+
+    task: str
+    index: int
+    success: bool
+
+    @property
+    def name(self) -> str:
+        """The file's name without ending."""
+        return f"{self.task}_{self.index:03d}_{'success' if self.success else 'failure'}"
+
+
+def find_films(folder: Path, tasks: Sequence[str]) -> list[Film]:
+    """The films in an evaluation's folder: by task, failures first."""
+    found = []
+    for path in (folder / VIDEOS).glob("*.mp4"):
+        name = re.fullmatch(r"(.+)_(\d{3,})_(success|failure)", path.stem)
+        if name and name[1] in tasks:
+            found.append(Film(name[1], int(name[2]), name[3] == "success"))
+    return sorted(found, key=lambda film: (tasks.index(film.task), film.success, film.index))
+
+
+def choose(records: Sequence[EpisodeRecord], number: int) -> list[EpisodeRecord]:
+    """At most so many of a task's episodes: failures first, then successes."""
+    return sorted(records, key=lambda record: (record.success, record.index))[:number]
+
+
+def film_task(
+    runner: Any,
+    policy: PI0_OFT_Policy,
+    setting: Setting,
+    task: str,
+    records: Sequence[EpisodeRecord],
+    folder: Path,
+    number: int,
+) -> None:
+    """Films up to `number` of the task's episodes, without those that have a film already."""
+    filmed = {film.index for film in find_films(folder, [task])}
+    due = {record.index: record for record in choose(records, number) if record.index not in filmed}
+    policy.num_steps = setting.denoise_steps
+    for index, episode in runner.play_evaluation(task, policy, list(due), setting.cfg_scale, film=due):
+        film = Film(task, index, episode.success)
+        if not episode.frames:
+            logger.warning("no video of %s: %d steps are too few for a frame", film.name, episode.length)
+            continue
+        path = write_video(episode.frames, folder / VIDEOS, film.name)
+        logger.info("video: %s", path)
+        if episode.success != due[index].success:
+            logger.warning(
+                "%s: this time it was a %s; the counts keep what was played first", path, film.name.rpartition("_")[2]
+            )
