@@ -29,6 +29,11 @@ class EnvSettings:
     is_positive: int | None = None
     """`PI0_IS_POSITIVE`: force the branch 0 or 1."""
 
+    def guidance(self, cfg_scale: float) -> float:
+        """The scale that guides, given the configured one: 1 where a single branch is asked for."""
+        wanted = cfg_scale if self.cfg_scale is None else self.cfg_scale
+        return wanted if self.enable_dual and self.is_positive is None else 1.0
+
 
 def read_env_settings(environ: Mapping[str, str] = os.environ) -> EnvSettings:
     """Reads the `PI0_*` variables. Raises ValueError naming variable, value and the valid values."""

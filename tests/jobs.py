@@ -12,6 +12,8 @@ from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.reward_functions.libero import SuccessReward
 from ript.algos.rl_optimizers.cfg_flow_optimizer_pi0 import CFGFlowOptimizerPI0
 from ript.algos.rl_optimizers.file_counter import make_counter, reset_global_counter
+from ript.algos.rl_optimizers.fit_metrics import window_range_sums
+from ript.algos.rl_optimizers.metrics import rollout_metrics, update_metrics
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.data.contexts import ContextLoader
 from ript.distributed import Distributed
@@ -83,3 +85,17 @@ def reduce_metrics(distributed: Distributed) -> tuple[dict[str, float], int]:
     """Rank r adds r + 1 to `shared`, and 5 under a key of its own."""
     sums = distributed.sum({"shared": distributed.rank + 1.0, f"only_{distributed.rank}": 5.0})
     return sums, distributed.max(distributed.rank)
+
+
+def metrics_of_share(distributed: Distributed, folder: Path, shares: list[list[int]]) -> dict[str, float]:
+    """Metrics of rollouts and windows, when these of the made-up episodes, in groups of 2, fall to this rank."""
+    policy = PI0_OFT_Policy(pretrained_path=str(folder))
+    episodes, own = make_episodes(), shares[distributed.rank]
+    mine, advantages = [episodes[i] for i in own], ADVANTAGES[own]
+    benchmark, groups = planar.PlanarBenchmark(), len(own) // 2
+    metrics = rollout_metrics(
+        distributed, benchmark, mine, advantages, advantages, groups, policy.norm_stats, group_size=2
+    )
+    windows = make_optimizer(distributed).make_windows(policy, mine, advantages)
+    sums = window_range_sums(windows, policy.norm_stats)
+    return metrics | update_metrics(distributed, sums, len(windows), steps=1)

@@ -22,6 +22,19 @@ def test_every_variable_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (EnvSettings(), 3.0),
+        (EnvSettings(cfg_scale=2.0), 2.0),
+        (EnvSettings(cfg_scale=2.0, enable_dual=False), 1.0),
+        (EnvSettings(is_positive=0), 1.0),
+    ],
+)
+def test_the_environment_wins_over_the_configured_guidance(settings: EnvSettings, expected: float) -> None:
+    assert settings.guidance(3.0) == expected
+
+
+@pytest.mark.parametrize(
     ("name", "value", "valid"),
     [
         ("PI0_VERBOSE", "yes", "0, 1"),

@@ -16,6 +16,7 @@ PADDED_DIM = 32
 EPSILON = 1e-6
 
 Mode = Literal["z_score", "quantile"]
+_BOUNDS: dict[str, float] = {"z_score": 5.0, "quantile": 2.0}
 _KEYS: dict[str, tuple[str, str]] = {"z_score": ("mean", "std"), "quantile": ("q01", "q99")}
 
 
@@ -28,6 +29,11 @@ class Normalizer:
     scale: np.ndarray
     """std + ε or (q99 - q01 + ε), (D,) float64."""
     mode: Mode
+
+    @property
+    def bound(self) -> float:
+        """Data of these statistics hardly ever lie beyond ±this: 5 standard deviations, about 2 if q01, q99 are ±1."""
+        return _BOUNDS[self.mode]
 
     def normalize(self, raw: np.ndarray) -> np.ndarray:
         """Raw (…, D) → normalised (…, D) float32."""

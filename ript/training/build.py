@@ -1,10 +1,9 @@
 """From the configuration to the parts of a run; every bad value is refused here, before anything slow starts."""
 
-import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch.optim import AdamW, Optimizer
@@ -28,16 +27,6 @@ class Parts:
     schedulers: dict[str, LRScheduler]
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto`, `cpu` or `cuda`; with CUDA the device of this process's local rank."""
-    one_of("device", name, ("auto", "cpu", "cuda"))
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ValueError("device='cuda' is not valid: no CUDA device is available. Valid: auto, cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-
-
 def check_config(cfg: DictConfig) -> None:
     """Raises ValueError for values that no part's constructor looks at."""
     whole_number("seed", cfg.seed, 0)
@@ -47,6 +36,8 @@ def check_config(cfg: DictConfig) -> None:
     whole_number("rollout.interval", cfg.rollout.interval, 1)
     whole_number("rollout.n_video", cfg.rollout.n_video, 0)
     in_range("rollout.cfg_scale", cfg.rollout.cfg_scale, 0)
+    for beta in cfg.algo.betas:
+        in_range("algo.betas", beta, 0, 1)
     for key in ("lr", "header_lr", "weight_decay"):
         in_range(f"algo.{key}", cfg.algo[key], 0)
     whole_number("algo.warmup_steps", cfg.algo.warmup_steps, 0)
@@ -55,10 +46,10 @@ def check_config(cfg: DictConfig) -> None:
     one_of("logging.wandb.mode", cfg.logging.wandb.mode, ("disabled", "offline", "online"))
 
 
-def build_parts(cfg: DictConfig, distributed: Distributed, pretrained_path: str | None) -> Parts:
+def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path | None = None) -> Parts:
     """Builds the parts, the policy last: it is what takes long. Raises ValueError or FileNotFoundError.
 
-    `pretrained_path` is the configuration's, or the policy of the checkpoint that the run goes on from.
+    `resumed_policy` is the policy folder of the checkpoint that the run goes on from; it replaces the configuration's.
     """
     runner = _target(cfg.algo.env_runner)(settings=read_env_settings())
     parts: dict[str, Any] = {"distributed": distributed}
@@ -67,7 +58,8 @@ def build_parts(cfg: DictConfig, distributed: Distributed, pretrained_path: str 
         parts["reward_function"] = _target(cfg.reward_function)()
     rl_optimizer = _target(cfg.algo.rl_optimizer)(**parts)
     device_id = distributed.device.index if distributed.device.type == "cuda" else None
-    policy = _target(cfg.algo.policy)(device_id, pretrained_path)
+    start = {} if resumed_policy is None else {"pretrained_path": str(resumed_policy), "random_weights": False}
+    policy = _target(cfg.algo.policy)(device_id, **start)
     loader = _target(cfg.algo.loader)(runner=runner, policy=policy, distributed=distributed)
     runner.check_policy(policy)
     if cfg.algo.get("reuse_prefix") and not policy.prefix_is_frozen:
@@ -89,7 +81,7 @@ def build_optimizers(cfg: DictConfig, policy: PI0_OFT_Policy) -> tuple[dict[str,
     """AdamW and a schedule per parameter group: warm-up, then constant or cosine down to zero at the last step."""
     rates = {"model": cfg.algo.lr, "header": cfg.algo.header_lr}
     optimizers: dict[str, Optimizer] = {
-        group: AdamW(policy.trainable_params[group], lr=rate, weight_decay=cfg.algo.weight_decay)
+        group: AdamW(policy.trainable_params[group], lr=rate, betas=cfg.algo.betas, weight_decay=cfg.algo.weight_decay)
         for group, rate in rates.items()
     }
     warmup, steps = cfg.algo.warmup_steps, cfg.training.n_steps

@@ -11,10 +11,12 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ript.device import choose_device
 from ript.distributed import Distributed
 from ript.evaluation.success import describe, merge, summarize
-from ript.training.build import Parts, build_parts, check_config, choose_device
+from ript.training.build import Parts, build_parts, check_config
 from ript.training.checkpoint import POLICY, find_checkpoint, load_state, save_checkpoint
+from ript.training.diagnosis import Diagnostician
 from ript.training.interrupt import Interrupt, Interrupted
 from ript.training.run_logging import RunLogger
 from ript.training.weight_average import WeightAverage
@@ -71,18 +73,16 @@ class Trainer:
         self.step = 0
         """Iterations done."""
         self.run_dir = Path(cfg.paths.run_dir)
-        pretrained_path = cfg.algo.pretrained_path
-        checkpoint = None
-        if cfg.training.resume:
-            checkpoint = find_checkpoint(self.run_dir, cfg.training.resume_path)
-            pretrained_path = str(checkpoint / POLICY)
-        self.parts: Parts = build_parts(cfg, distributed, pretrained_path)
+        resume = cfg.training.resume
+        checkpoint = find_checkpoint(self.run_dir, cfg.training.resume_path) if resume else None
+        self.parts: Parts = build_parts(cfg, distributed, checkpoint / POLICY if checkpoint else None)
         self.average = self._weight_average()
         if checkpoint is None:
             self._set_aside_earlier_run()
         else:
             self._restore(checkpoint)
         self.log = RunLogger(self.run_dir, cfg, enabled=distributed.is_main, step=self.step)
+        self.diagnostician = Diagnostician(self.run_dir, enabled=distributed.is_main, step=self.step)
 
     def train(self) -> None:
         """Iterations up to `training.n_steps`, or `training.cut` of them; the last one is always saved.
@@ -158,6 +158,7 @@ class Trainer:
             scheduler.step()
         self.step += 1
         self.log.log(self.step, "train", metrics)
+        self.diagnostician.observe(self.step, metrics)
 
     def _weight_average(self) -> WeightAverage | None:
         parameters = [p for group in self.parts.policy.trainable_params.values() for p in group]

@@ -28,7 +28,7 @@ class RunLogger:
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
         self._log_interval = cfg.training.log_interval
-        _drop_later_lines(run_dir / "metrics.jsonl", step)
+        drop_later_lines(run_dir / "metrics.jsonl", step)
         self._jsonl = (run_dir / "metrics.jsonl").open("a", buffering=1)
         self._tensorboard = _tensorboard_writer(run_dir) if cfg.logging.tensorboard else None
         self._wandb = _wandb_run(run_dir, cfg) if cfg.logging.wandb.mode != "disabled" else None
@@ -58,7 +58,8 @@ class RunLogger:
             self._wandb.finish()
 
 
-def _drop_later_lines(path: Path, step: int) -> None:
+def drop_later_lines(path: Path, step: int) -> None:
+    """Takes out of a JSONL file, if there is one, the lines after iteration `step` and one that was cut off."""
     if path.exists():
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))

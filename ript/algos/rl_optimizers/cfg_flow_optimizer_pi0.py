@@ -116,10 +116,19 @@ class CFGFlowOptimizerPI0:
         rewards = np.array([self.reward_function.compute_reward(i, e, batch) for i, e in enumerate(episodes)])
         kept = [episode for episode, valid in zip(episodes, valid_mask, strict=True) if valid]
         kept_rewards = rewards[valid_mask] if len(rewards) else rewards
-        advantages = rloo_advantages(kept_rewards, self.rollout_generator.rloo_batch_size)
+        group_size, runner = self.rollout_generator.rloo_batch_size, self.rollout_generator.env_runner
+        advantages = rloo_advantages(kept_rewards, group_size)
         metrics = rollout_metrics(
-            self.distributed, self.rollout_generator.env_runner.benchmark, episodes, kept_rewards, advantages, checked
+            self.distributed,
+            runner.benchmark,
+            episodes,
+            kept_rewards,
+            advantages,
+            checked,
+            model.norm_stats,
+            group_size,
         )
+        metrics["cfg_scale"] = runner.settings.guidance(runner.cfg_scale)
         collected = time.perf_counter()
         windows = self.make_windows(model, kept, advantages)
         metrics |= self.update(model, windows, advantages, optimizers)
@@ -175,6 +184,7 @@ class CFGFlowOptimizerPI0:
                     sums = self.window_update.step(policy, batch, weights[chosen], optimizers, seed, store)
                     for name, value in sums.items():
                         totals[name] += value
+                    self._add_epoch(totals, sums, epoch)
                     bar.update()
         policy.model.eval()
         return update_metrics(self.distributed, totals, len(windows), steps * self.num_epochs)
@@ -185,6 +195,13 @@ class CFGFlowOptimizerPI0:
         std = float(everyone.std()) if len(everyone) else 0.0
         own = np.array([window.advantage for window in windows])
         return positive_weights(own, self.advantage_weighting, std, self.temperature, self.a_max)
+
+    def _add_epoch(self, totals: dict[str, float], sums: Mapping[str, float], epoch: int) -> None:
+        """Keeps the positive loss of the first and of the last epoch apart, where there are several."""
+        for name, number in (("first_epoch", 0), ("last_epoch", self.num_epochs - 1)):
+            if epoch == number and self.num_epochs > 1:
+                totals[f"{name}_sum"] += sums.get("learned_sum", 0.0)
+                totals[f"{name}_count"] += sums.get("learned_count", 0.0)
 
     def _order(self, count: int, epoch: int, shuffle: bool) -> np.ndarray:
         rng = np.random.default_rng([self.seed, self.iteration, epoch, self.distributed.rank])

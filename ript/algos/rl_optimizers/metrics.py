@@ -5,8 +5,19 @@ from typing import Any
 
 import numpy as np
 
+from ript.algos.rl_optimizers.fit_metrics import episode_range_sums, group_sums, range_metrics
+from ript.data.norm_stats import NormStats
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
+
+LOSSES = {
+    "total": "fm_loss",
+    "positive": "fm_loss_pos",
+    "unconditional": "fm_loss_uncond",
+    "first_epoch": "fm_loss_pos_first_epoch",
+    "last_epoch": "fm_loss_pos_last_epoch",
+}
+"""Sums over windows → the metric that is their mean."""
 
 
 def rollout_metrics(
@@ -16,11 +27,13 @@ def rollout_metrics(
     rewards: np.ndarray,
     advantages: np.ndarray,
     checked: int,
+    norm_stats: NormStats,
+    group_size: int,
 ) -> dict[str, float]:
-    """Scores of the rollouts.
+    """Scores of the rollouts, outcomes of groups and ranges of states and actions.
 
-    `episodes` are all rollouts tried; `rewards` and `advantages` those of the groups that are learned from; `checked`
-    is how many contexts this rank tried. A mean over nothing is left out.
+    `episodes` are all rollouts tried, in groups of `group_size`; `rewards` and `advantages` those of the groups that
+    are learned from; `checked` is how many contexts this rank tried. A mean over nothing is left out.
     """
     names = benchmark.get_task_names()
     sums = {
@@ -32,18 +45,22 @@ def rollout_metrics(
         "reward": float(np.sum(rewards)),
         "advantage": float(np.sum(advantages)),
         "non_zero": float(np.count_nonzero(advantages)),
+        **group_sums(episodes, group_size),
+        **episode_range_sums(episodes, norm_stats),
     }
     for episode in episodes:
         for key, value in (("task_tried", 1.0), ("task_succeeded", float(episode.success))):
             name = f"{key}/{names[episode.task_id]}"
             sums[name] = sums.get(name, 0.0) + value
     total = distributed.sum(sums)
-    metrics = {key: total[key] for key in ("rollout_checked", "env_steps")}
+    metrics = {key: total[key] for key in ("rollout_checked", "groups_failed", "groups_solved", "env_steps")}
     metrics["rollouts_learned_from"] = total["learned"]
     metrics |= ratio("raw_success_rate", total["succeeded"], total["tried"])
     metrics |= ratio("mean_scores", total["reward"], total["learned"])
     metrics |= ratio("mean_advantage", total["advantage"], total["learned"])
     metrics |= ratio("non_zero_adv_ratio", total["non_zero"], total["learned"])
+    metrics |= range_metrics(total)
+    metrics |= ratio("command_clipped", total["command_clipped"], total["command_numbers"])
     for name in sorted(key.removeprefix("task_tried/") for key in total if key.startswith("task_tried/")):
         succeeded, tried = total[f"task_succeeded/{name}"], total[f"task_tried/{name}"]
         metrics |= ratio(f"rl_train_success_rate/{name}", succeeded, tried)
@@ -53,14 +70,18 @@ def rollout_metrics(
 def update_metrics(
     distributed: Distributed, totals: Mapping[str, float], num_windows: int, steps: int
 ) -> dict[str, float]:
-    """Losses averaged over the windows that have them, gradient norms over steps (they are equal on all ranks)."""
+    """Losses averaged over the windows that have them, gradient norms over steps (they are equal on all ranks).
+
+    `totals` are this rank's sums: those of `WindowUpdate.step`, of its epochs, and of ranges.
+    """
     total = distributed.sum({**totals, "num_windows": num_windows})
     metrics = {"num_windows": total["num_windows"], "gradient_steps": float(steps)}
-    for name, key in (("total", "fm_loss"), ("positive", "fm_loss_pos"), ("unconditional", "fm_loss_uncond")):
+    for name, key in LOSSES.items():
         metrics |= ratio(key, total.get(f"{name}_sum", 0.0), total.get(f"{name}_count", 0.0))
-    for group in ("model", "header"):
-        metrics |= ratio(f"gradient_norm_{group}", totals.get(f"gradient_norm_{group}", 0.0), steps)
-    return metrics
+    for name in ("gradient_norm", "gradient_kept"):
+        for group in ("model", "header"):
+            metrics |= ratio(f"{name}_{group}", totals.get(f"{name}_{group}", 0.0), steps)
+    return metrics | range_metrics(total)
 
 
 def ratio(name: str, numerator: float, denominator: float) -> dict[str, float]:

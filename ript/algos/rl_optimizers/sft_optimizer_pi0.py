@@ -8,6 +8,7 @@ import numpy as np
 from torch.optim import Optimizer
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.algos.rl_optimizers.fit_metrics import window_range_sums
 from ript.algos.rl_optimizers.metrics import update_metrics
 from ript.algos.rl_optimizers.window_update import WindowUpdate
 from ript.data.augment import Augmentation
@@ -66,6 +67,7 @@ class SFTOptimizerPI0:
         sums = self.window_update.step(model, windows, np.ones(len(windows)), optimizers, seed)
         self.iteration += 1
         model.model.eval()
+        sums |= window_range_sums(windows, model.norm_stats)
         metrics = update_metrics(self.distributed, sums, len(windows), steps=1)
         return {**metrics, "time/update_s": time.perf_counter() - start}
 

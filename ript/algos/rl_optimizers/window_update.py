@@ -54,7 +54,8 @@ class WindowUpdate:
         seed: tuple[int, ...],
         store: PrefixStore | None = None,
     ) -> dict[str, float]:
-        """Steps both optimizers. Returns this rank's sums of losses and the gradient norms (those are of all ranks).
+        """Steps both optimizers. Returns this rank's sums of losses, and the gradient norms and what clipping kept of
+        them (a share), which are of all ranks.
 
         `seed` fixes the windows' noise and time; `store` has their prefixes, if they are to be reused.
         Raises RuntimeError for a gradient that is not finite, before anything is stepped.
@@ -66,6 +67,7 @@ class WindowUpdate:
             self.distributed.sum_gradients(parameters)
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip, error_if_nonfinite=True)
             sums[f"gradient_norm_{group}"] = float(norm)
+            sums[f"gradient_kept_{group}"] = self.gradient_clip / max(float(norm), self.gradient_clip)
         for optimizer in optimizers.values():
             optimizer.step()
         return sums
@@ -80,6 +82,7 @@ class WindowUpdate:
     ) -> dict[str, float]:
         """Adds the gradient of the mean loss over the windows of all ranks; returns this rank's sums of losses.
 
+        `learned` among them is the positive branch's on windows of positive weight, what that branch is trained on.
         The result does not depend on `optimizer_batch_size`, nor on how the windows are spread over ranks.
         """
         sums: dict[str, float] = defaultdict(float)
@@ -94,4 +97,8 @@ class WindowUpdate:
                 known = values.detach()[~values.isnan()]
                 sums[f"{name}_sum"] += float(known.sum())
                 sums[f"{name}_count"] += len(known)
+            learned = loss.positive.detach()[(weight > 0).to(loss.positive.device)]
+            learned = learned[~learned.isnan()]
+            sums["learned_sum"] += float(learned.sum())
+            sums["learned_count"] += len(learned)
         return sums

@@ -88,6 +88,7 @@ def test_both_parameter_groups_are_clipped_on_their_own(tiny_policy: PI0_OFT_Pol
         norm = torch.linalg.vector_norm(torch.stack([p.grad.norm() for p in group if p.grad is not None]))
         assert float(norm) == pytest.approx(1e-3, rel=1e-3)
         assert metrics[f"gradient_norm_{name}"] > 1e-3
+        assert metrics[f"gradient_kept_{name}"] == pytest.approx(1e-3 / metrics[f"gradient_norm_{name}"])
 
 
 def test_metrics_divide_sums_by_their_own_counts(tiny_policy_folder: Path) -> None:

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import jobs
 import numpy as np
+import pytest
 import torch
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
@@ -36,6 +37,7 @@ def test_both_classes_of_the_condition_learn_the_demonstrations(tiny_policy: PI0
     assert max(after) < 0.5 * min(before)
     assert metrics["num_windows"] == len(windows)
     assert {"fm_loss", "fm_loss_pos", "fm_loss_uncond", "gradient_norm_model"} <= metrics.keys()
+    assert metrics["label_rms"] == pytest.approx(0.7) and metrics["label_out_of_range"] == 0
 
 
 def test_the_same_step_twice_is_the_same(tiny_policy: PI0_OFT_Policy) -> None:
