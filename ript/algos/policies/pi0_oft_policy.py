@@ -25,7 +25,7 @@ from ript.models.pi0.sampler import sample_actions
 logger = logging.getLogger(__name__)
 
 DEFAULT_FOLDER = Path(__file__).parents[2] / "assets" / "small_pi0"
-"""Tokenizer and statistics of the small default model."""
+"""The small π0 that ships with the project; its README.md is the model card."""
 MAX_PROMPT_TOKENS = {"pi0": 48, "pi05": 200}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -59,7 +59,8 @@ class PI0_OFT_Policy:
     Args:
         device_id: CUDA device index; None is the CPU.
         pretrained_path: a policy folder of openpi (PyTorch), LeRobot or this project; see `ript.models.pi0.checkpoint`.
-            None is the small π0 that ships with the project, untrained.
+            None is the small π0 that ships with the project.
+        random_weights: instead of the small π0's trained weights start from new ones, of torch's global seed.
         norm_stats_path: statistics; None takes those inside the folder.
         tokenizer_path: a `tokenizers` JSON; None takes the one inside the folder.
         condition_mode: `concat`, `bias` or `token`; it must be the checkpoint's, if that was trained with one.
@@ -91,6 +92,7 @@ class PI0_OFT_Policy:
         self,
         device_id: int | None = None,
         pretrained_path: str | None = None,
+        random_weights: bool = False,
         norm_stats_path: str | None = None,
         tokenizer_path: str | None = None,
         condition_mode: str = "concat",
@@ -116,14 +118,16 @@ class PI0_OFT_Policy:
         self._dtype = DTYPES[dtype]
         self._folder = _policy_folder(pretrained_path)
         settings = None if lora is None else LoraSettings.from_config(lora)
-        card = self._read_card(condition_mode, pretrained_path is None, settings)
+        if random_weights and pretrained_path is not None:
+            raise ValueError("random_weights=True is not valid with pretrained_path: it is for the small π0")
+        card = self._read_card(condition_mode, random_weights, settings)
         chosen: dict[str, Any] = {"delta_actions": delta_actions, "discrete_state_input": discrete_state_input}
         self.card = replace(card, **{key: value for key, value in chosen.items() if value is not None})
         self.norm_stats_path = Path(norm_stats_path) if norm_stats_path else find_norm_stats(self._folder)
         self.norm_stats = NormStats.load(self.norm_stats_path, self.card.normalization)
         self._norm_stats_text = self.norm_stats_path.read_text()  # the folder may be gone when the policy is saved
         self.tokenizer = _load_tokenizer(Path(tokenizer_path) if tokenizer_path else self._folder / "tokenizer.json")
-        self.model, self._origin = self._build(pretrained_path is None)
+        self.model, self._origin = self._build(random_weights)
         if self.card.discrete_state_input and self.kind == "pi0":
             raise ValueError("discrete_state_input=True is not valid: π0 has a state token; it is for π0.5")
         if settings is not None and self.card.lora is None:
@@ -225,21 +229,21 @@ class PI0_OFT_Policy:
         self.card = replace(self.card, lora=None)
         self._prepare_training()
 
-    def _read_card(self, condition_mode: str, untrained: bool, lora: LoraSettings | None) -> PolicyCard:
+    def _read_card(self, condition_mode: str, random_weights: bool, lora: LoraSettings | None) -> PolicyCard:
         """The folder's card. Raises ValueError for adapters that it cannot have."""
-        if lora is not None and untrained:
-            raise ValueError("lora needs pretrained_path: an adapter belongs to a folder of weights")
+        if lora is not None and random_weights:
+            raise ValueError("lora is not valid with random_weights: an adapter belongs to a folder of weights")
         if lora is not None and self._frozen_vlm and lora.target != "expert":
             raise ValueError(f"lora.target={lora.target!r} is not valid with train_expert_only. Valid: expert")
-        card = PolicyCard(condition_mode) if untrained else find_policy_card(self._folder, condition_mode)
+        card = PolicyCard(condition_mode) if random_weights else find_policy_card(self._folder, condition_mode)
         if lora is not None and card.lora not in (None, lora):
             raise ValueError(f"{self._folder} holds an adapter with {card.lora}, not {lora}; merge it first")
         return card
 
-    def _build(self, untrained: bool) -> tuple[Pi0FlowModel, Origin]:
-        if not untrained:
+    def _build(self, random_weights: bool) -> tuple[Pi0FlowModel, Origin]:
+        if not random_weights:
             return load_model(self._folder, self.card)
-        logger.warning("no pretrained_path: the small default π0 starts from random weights")
+        logger.info("the small π0 starts from random weights")
         return Pi0FlowModel(small_pi0_config(), self.card.condition_mode), Origin()
 
     def _prepare_training(self) -> None:

@@ -208,8 +208,13 @@ def test_bad_options_are_refused_by_value(tmp_path: Path, options: dict[str, Any
 
 
 def test_adapters_need_weights() -> None:
-    with pytest.raises(ValueError, match="lora needs pretrained_path"):
-        PI0_OFT_Policy(lora={"target": "both"})
+    with pytest.raises(ValueError, match="lora is not valid with random_weights"):
+        PI0_OFT_Policy(random_weights=True, lora={"target": "both"})
+
+
+def test_random_weights_are_for_the_small_policy_only(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="random_weights=True is not valid with pretrained_path"):
+        build(tmp_path, random_weights=True)
 
 
 def test_dropout_acts_in_training_only(tmp_path: Path) -> None:
