@@ -1,5 +1,6 @@
 """On the real simulator, without images but for one."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,7 +15,14 @@ from ript.data.collect import collect, parse_arguments
 from ript.data.contexts import LAYOUT_SEED, ContextLoader
 from ript.data.demonstration_files import read_tries
 from ript.data.demonstrations import Demonstrations
-from ript.data.expert.demonstrator import DEMONSTRATION_SEED, Demonstrator, DemonstratorSettings, demonstration_seed
+from ript.data.expert.demonstrator import (
+    DEMONSTRATION_SEED,
+    NOISE_MEMORY,
+    Demonstrator,
+    DemonstratorSettings,
+    demonstration_seed,
+    noise_steps,
+)
 from ript.env_runner.libero_benchmark import LiberoBenchmark
 from ript.env_runner.libero_env import LiberoEnv
 from ript.env_runner.pi0_runner_utils import raw_state
@@ -68,6 +76,15 @@ def test_labels_are_the_commands_before_the_noise(recorded):
     assert np.abs(labels).max() <= 1 and np.abs(executed).max() <= 1
     np.testing.assert_array_equal(labels[:, 6], executed[:, 6])
     assert (recording.noise > 0) == (labels != executed).any()
+
+
+def test_noise_has_the_level_and_the_memory_it_says():
+    steps = np.stack(list(itertools.islice(noise_steps(np.random.default_rng(0), 0.2), 20000)))
+    assert steps.std() == pytest.approx(0.2, rel=0.03)
+    assert steps[:100].std() == pytest.approx(0.2, rel=0.3)  # from the first step on
+    lag = 5
+    correlation = (steps[:-lag] * steps[lag:]).mean() / steps.var()
+    assert correlation == pytest.approx(NOISE_MEMORY**lag, abs=0.03)
 
 
 def test_layouts_are_never_those_of_evaluation(env):

@@ -105,6 +105,15 @@ def test_a_resumed_run_outlives_the_checkpoint_it_came_from(tmp_path: Path, tiny
     assert [path.name for path in complete_checkpoints(tmp_path / "run" / "checkpoints")] == ["step_000004"]
 
 
+def test_a_run_from_random_weights_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    options = ("algo.random_weights=true", "rollout.enabled=false", "training.n_steps=2")
+    run(planar_config(tmp_path / "whole", None, *options))
+    run(planar_config(tmp_path / "parts", None, *options, "training.cut=1"))
+    run(planar_config(tmp_path / "parts", None, *options, "training.resume=true"))
+    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
 def test_both_schedulers_step(tmp_path: Path, tiny_policy_folder: Path) -> None:
     options = ("algo.lr_schedule=cosine", "algo.lr=1e-3", "algo.header_lr=1e-4", "rollout.enabled=false")
     run(planar_config(tmp_path / "run", tiny_policy_folder, *options))
