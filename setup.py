@@ -21,6 +21,7 @@ setup(
         "hydra-core==1.3.*",
         "omegaconf==2.3.*",
         "tqdm>=4.66,<5",
+        "psutil>=7.2,<8",
         "wandb>=0.31,<1",
         "tensorboard>=2.21,<3",
         # The simulator. Newer mujoco releases crash robosuite or change contacts: objects slide off where
@@ -37,5 +38,5 @@ setup(
         "websockets>=17,<18",
         "msgpack>=1.1,<2",
     ],
-    extras_require={"dev": ["pytest>=9,<10", "ruff==0.17.5", "mypy==2.4.1"]},
+    extras_require={"dev": ["pytest>=9,<10", "ruff==0.17.5", "mypy==2.4.1", "selenium>=4.51,<5"]},
 )

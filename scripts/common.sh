@@ -37,6 +37,34 @@ free_port() {
   echo "$port"
 }
 
+# quietly COMMAND...: its output is shown only if it fails.
+quietly() {
+  local output
+  output=$("$@" 2>&1 </dev/null) || { echo "$output" >&2 && return 1; }
+}
+
+# can_install: whether install_packages may be called.
+can_install() {
+  [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null
+}
+
+# install_packages PACKAGE...: with apt-get, as root.
+install_packages() {
+  export DEBIAN_FRONTEND=noninteractive
+  quietly apt-get update || true # a broken third-party source need not matter
+  quietly apt-get install -y --no-install-recommends "$@"
+}
+
+# prepare_browser: as root, installs the browser that the tests of pages look through. Where it cannot be installed,
+# those tests are skipped, and say what is missing.
+prepare_browser() {
+  local packages=(chromium chromium-driver)
+  { command -v chromium && command -v chromedriver; } >/dev/null && return
+  can_install || return 0
+  echo "Installing a browser for the tests: ${packages[*]}, 120 MB, half a minute"
+  install_packages "${packages[@]}" || echo "No browser: the tests of pages are skipped" >&2
+}
+
 # prepare: sets the environment up if it is not, and renders with the backend that worked at set-up.
 prepare() {
   bash "$root/scripts/setup.sh"

@@ -20,12 +20,6 @@ is_ready() {
   [[ -x $venv/bin/python && -f $stamp && ! -e $unfinished && $(<"$stamp") == "$wanted" ]]
 }
 
-# quietly COMMAND...: its output is shown only if it fails.
-quietly() {
-  local output
-  output=$("$@" 2>&1 </dev/null) || { echo "$output" >&2 && return 1; }
-}
-
 # Sets `python` to the first interpreter that will do.
 find_python() {
   local candidate without_venv=""
@@ -55,13 +49,11 @@ raise SystemExit(not (renderer and loads("libGL.so.1") and loads("libgthread-2.0
 
 install_gl_libraries() {
   local packages=(libegl1 libegl-mesa0 libgl1-mesa-dri libgl1 libglib2.0-0)
-  if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+  if ! can_install; then
     fail 1 "OpenGL libraries for rendering are missing; as root: apt-get install -y ${packages[*]} (then run this again)"
   fi
   echo "Installing Mesa's software rendering: ${packages[*]}"
-  export DEBIAN_FRONTEND=noninteractive
-  quietly apt-get update || true # a broken third-party source need not matter
-  quietly apt-get install -y --no-install-recommends "${packages[@]}"
+  install_packages "${packages[@]}"
 }
 
 # Sets `backend` to the first MUJOCO_GL that draws a picture. Mesa's cache would land in the home folder.

@@ -7,6 +7,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 prepare
+prepare_browser
 cd "$root"
 export HF_HUB_OFFLINE=1
 

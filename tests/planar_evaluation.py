@@ -35,7 +35,8 @@ class EvaluationRunner(planar.PlanarRunner):
 def _film(request: Mapping[str, Any], result: ChunkResult) -> ChunkResult:
     if "frame_every" not in request:
         return result
-    frame = np.full((request["frame_size"],) * 2 + (3,), 128, np.uint8)
+    size = request["frame_size"] or planar.IMAGE_SIZE
+    frame = np.full((size, size, 3), 128, np.uint8)
     return replace(result, frames=[frame] * (result.executed // request["frame_every"]))
 
 

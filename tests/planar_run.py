@@ -18,11 +18,13 @@ def planar_config(run_dir: Path, policy_folder: Path | None, *overrides: str) ->
         "algo.num_denoise_steps": 2,
         "algo.rloo_batch_size": 4,
         "algo.demo_batch_size": 2,
+        "task.task_names_to_use": "null",
         "rollout.rollouts_per_env": 4,
         "training.n_steps": 4,
         "training.save_interval": 2,
         "logging.use_tqdm": "false",
         "logging.tensorboard": "false",
+        "logging.report": "false",
         "paths.output_dir": run_dir.parent,
         "paths.run_name": run_dir.name,
     }

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Container, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ript.env_runner.rollout import RolloutStart
 from ript.env_runner.workers import EnvPool
 from ript.env_vars import EnvSettings
 from ript.evaluation.success import Tally, summarize
-from ript.evaluation.videos import write_video
+from ript.evaluation.videos import VIDEOS, Film, write_video
 
 logger = logging.getLogger(__name__)
 
@@ -167,10 +168,12 @@ class Pi0LiberoRunner:
         rank: int = 0,
         world_size: int = 1,
         cfg_scale: float | None = None,
+        video_dir: str | Path = VIDEOS,
     ) -> dict[str, Tally]:
         """Task → tally of this rank's share of `rollouts_per_env` rollouts on evaluation states.
 
-        The first `n_video` rollouts of each task are filmed (`PI0_N_VIDEO` wins), into `PI0_VIDEO_DIR` or `videos`.
+        The first `n_video` rollouts of each task are filmed (`PI0_N_VIDEO` wins), into `video_dir` (`PI0_VIDEO_DIR`
+        wins).
         """
         film = range(n_video if self.settings.n_video is None else self.settings.n_video)
         indices = range(rank, self.rollouts_per_env, world_size)
@@ -180,7 +183,7 @@ class Pi0LiberoRunner:
             for name in self.task_names:
                 for index, episode in self.play_evaluation(name, policy, indices, cfg_scale, film):
                     tallies[name] = tallies[name].add(episode)
-                    self._save_video(name, index, episode)
+                    self._save_video(video_dir, Film(name, index, episode.success), episode)
                     bar.update()
                     done = sum(tallies.values(), Tally())
                     bar.set_postfix(success=f"{done.k}/{done.n}")
@@ -250,10 +253,7 @@ class Pi0LiberoRunner:
             )
         return stride
 
-    def _save_video(self, task_name: str, index: int, episode: Episode) -> None:
+    def _save_video(self, folder: str | Path, film: Film, episode: Episode) -> None:
         if episode.frames:
-            outcome = "success" if episode.success else "failure"
-            path = write_video(
-                episode.frames, self.settings.video_dir or "videos", f"{task_name}_{index:03d}_{outcome}"
-            )
+            path = write_video(episode.frames, self.settings.video_dir or folder, film.name)
             logger.info("video: %s", path)

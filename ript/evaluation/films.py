@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.evaluation.episode_log import EpisodeRecord
 from ript.evaluation.protocol import Setting
-from ript.evaluation.videos import write_video
+from ript.evaluation.videos import VIDEOS, Film, films_in, write_video
 
 logger = logging.getLogger(__name__)
-
-VIDEOS = "videos"
-
-
-@dataclass(frozen=True)
-class Film:
-    """A video of an episode; its name says what it shows."""
-
-    task: str
-    index: int
-    success: bool
-
-    @property
-    def name(self) -> str:
-        """The file's name without ending."""
-        return f"{self.task}_{self.index:03d}_{'success' if self.success else 'failure'}"
 
 
 def find_films(folder: Path, tasks: Sequence[str]) -> list[Film]:
     """The films in an evaluation's folder: by task, failures first."""
-    found = []
-    for path in (folder / VIDEOS).glob("*.mp4"):
-        name = re.fullmatch(r"(.+)_(\d{3,})_(success|failure)", path.stem)
-        if name and name[1] in tasks:
-            found.append(Film(name[1], int(name[2]), name[3] == "success"))
+    found = [film for film in films_in(folder / VIDEOS) if film.task in tasks]
     return sorted(found, key=lambda film: (tasks.index(film.task), film.success, film.index))
 
 

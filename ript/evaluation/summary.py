@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ript.evaluation.episode_log import EpisodeRecord, read_log, select
-from ript.evaluation.films import VIDEOS, Film, find_films
+from ript.evaluation.films import find_films
 from ript.evaluation.protocol import Plan, Protocol, read_evaluation
 from ript.evaluation.results import Counts, SettingResult, compare
+from ript.evaluation.videos import VIDEOS, Film
 from ript.report.figures import Interval, histogram, rows_plot, series_plot
 from ript.report.page import Page, Plot, Section, Table, Text, Video, Videos, write_page
 
@@ -111,10 +112,7 @@ def _setting_section(
 
 def _film_section(first: SettingResult, films: Sequence[Film]) -> Section:
     """All films, failures first."""
-    videos = [
-        Video(f"{VIDEOS}/{film.name}.mp4", f"{'Success' if film.success else 'Failure'}: {film.task}, {film.index}")
-        for film in sorted(films, key=lambda film: film.success)
-    ]
+    videos = [Video(f"{VIDEOS}/{film.name}.mp4", film.caption) for film in sorted(films, key=lambda film: film.success)]
     return Section("Videos", [Text(f"With {first.setting}; failures first."), Videos(videos)])
 
 

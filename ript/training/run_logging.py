@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ class RunLogger:
 
     `metrics.jsonl` gets one JSON object a line, `{"step": …, "phase": "train" | "eval", metric: value}`, flushed at
     once, so that a killed run keeps its curve. A resumed run takes out what came after its checkpoint: those iterations
-    are done again.
+    are done again. Each line has `time/elapsed_s`, the wall time in seconds that the run has taken up to there, added
+    up over resumptions; what was done again counts once.
     """
 
     def __init__(self, run_dir: Path, cfg: DictConfig, enabled: bool, step: int = 0):
@@ -29,6 +31,7 @@ class RunLogger:
         (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
         self._log_interval = cfg.training.log_interval
         drop_later_lines(run_dir / "metrics.jsonl", step)
+        self._began = time.perf_counter() - _elapsed_s(run_dir / "metrics.jsonl")
         self._jsonl = (run_dir / "metrics.jsonl").open("a", buffering=1)
         self._tensorboard = _tensorboard_writer(run_dir) if cfg.logging.tensorboard else None
         self._wandb = _wandb_run(run_dir, cfg) if cfg.logging.wandb.mode != "disabled" else None
@@ -37,6 +40,7 @@ class RunLogger:
         """Records the metrics of iteration `step` (counted from 1)."""
         if not self.enabled:
             return
+        metrics = {**metrics, "time/elapsed_s": time.perf_counter() - self._began}
         self._jsonl.write(json.dumps({"step": step, "phase": phase, **metrics}) + "\n")
         if self._tensorboard is not None:
             for name, value in metrics.items():
@@ -63,6 +67,12 @@ def drop_later_lines(path: Path, step: int) -> None:
     if path.exists():
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
+
+
+def _elapsed_s(path: Path) -> float:
+    """What the last line of the metrics says; 0 for a run that has none."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return json.loads(lines[-1]).get("time/elapsed_s", 0.0) if lines else 0.0
 
 
 def _tensorboard_writer(run_dir: Path) -> Any:

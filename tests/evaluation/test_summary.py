@@ -15,10 +15,10 @@ from evaluation_samples import SETTINGS, TASKS, record, write_evaluation
 
 from ript.env_runner.episode import Episode
 from ript.evaluation.episode_log import EpisodeRecord
-from ript.evaluation.films import Film, choose, film_task, find_films
+from ript.evaluation.films import choose, film_task, find_films
 from ript.evaluation.results import count
 from ript.evaluation.summary import write_summary
-from ript.evaluation.videos import write_video
+from ript.evaluation.videos import Film, write_video
 
 
 class Page(HTMLParser):

