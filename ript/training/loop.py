@@ -14,11 +14,15 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ript.device import choose_device
 from ript.distributed import Distributed
 from ript.evaluation.success import describe, merge, summarize
+from ript.evaluation.videos import VIDEOS
+from ript.report.run_folder import step_folder
 from ript.training.build import Parts, build_parts, check_config
-from ript.training.checkpoint import POLICY, find_checkpoint, load_state, save_checkpoint
+from ript.training.checkpoint import POLICY, find_checkpoint, load_state, replay_name, save_checkpoint
 from ript.training.diagnosis import Diagnostician
 from ript.training.interrupt import Interrupt, Interrupted
+from ript.training.memory import MemoryWatch, memory_metrics
 from ript.training.run_logging import RunLogger
+from ript.training.run_record import RunReport, drop_later_videos, record_start
 from ript.training.weight_average import WeightAverage
 
 logger = logging.getLogger(__name__)
@@ -83,6 +87,11 @@ class Trainer:
             self._restore(checkpoint)
         self.log = RunLogger(self.run_dir, cfg, enabled=distributed.is_main, step=self.step)
         self.diagnostician = Diagnostician(self.run_dir, enabled=distributed.is_main, step=self.step)
+        if distributed.is_main:
+            drop_later_videos(self.run_dir, self.step)
+            record_start(self.run_dir, self.step, distributed)
+        self.report = RunReport(self.run_dir, enabled=distributed.is_main and cfg.logging.report)
+        self.memory = MemoryWatch()
 
     def train(self) -> None:
         """Iterations up to `training.n_steps`, or `training.cut` of them; the last one is always saved.
@@ -95,6 +104,8 @@ class Trainer:
         hidden = not (self.cfg.logging.use_tqdm and self.distributed.is_main)
         bar = tqdm(total=cfg.n_steps, initial=self.step, desc="iterations", disable=hidden)
         with bar, Interrupt() as interrupt:
+            if self.step == 0 and self.cfg.rollout.enabled and self.cfg.rollout.at_start:
+                self.evaluate()
             while self.step < last:
                 self._iterate(data_iterator)
                 bar.update()
@@ -121,30 +132,39 @@ class Trainer:
                 rank=self.distributed.rank,
                 world_size=self.distributed.world_size,
                 cfg_scale=self.cfg.rollout.cfg_scale,
+                video_dir=self.run_dir / VIDEOS / step_folder(self.step),
             )
-        result = summarize(merge(self.distributed.gather(tallies)))
+        by_task = merge(self.distributed.gather(tallies))
+        result = summarize(by_task)
+        counts = {f"rollout_count/{name}": tally.n for name, tally in by_task.items()}
+        counts |= {f"success_count/{name}": tally.k for name, tally in by_task.items()}
         rates = {f"rollout_success_rate/{name}": rate for name, rate in result["rollout_success_rate"].items()}
         seconds = {"time/evaluation_s": time.perf_counter() - start}
-        self.log.log(self.step, "eval", {**result["rollout"], **rates, **seconds})
+        self.log.log(self.step, "eval", {**result["rollout"], **rates, **counts, **seconds})
         if self.distributed.is_main:
             logger.info("evaluation after %d steps: success %s", self.step, describe(result))
+        self.report.write()
         return result
 
     def save(self) -> None:
-        """Writes a checkpoint; rank 0 does, the others wait."""
+        """Writes a checkpoint; rank 0 does, the others give it what they alone know."""
         random_states = self.distributed.gather(torch.get_rng_state())
+        replays = self._save_replays()
         if self.distributed.is_main:
             keep = self.cfg.training.keep_checkpoints
             state = {**self._state(), "random_states": random_states}
             with self._averaged():
-                path = save_checkpoint(self.run_dir / "checkpoints", self.step, self.parts.policy, state, keep)
+                path = save_checkpoint(self.run_dir / "checkpoints", self.step, self.parts.policy, state, keep, replays)
             logger.info("checkpoint: %s", path)
         self.distributed.barrier()
+        self.report.write()
 
     def close(self) -> None:
-        """Ends simulators and log writers."""
+        """Ends simulators and log writers; the report has what was logged last."""
         self.parts.env_runner.close()
+        self.memory.close()
         self.log.close()
+        self.report.write()
 
     def _iterate(self, data_iterator: Any) -> None:
         parts = self.parts
@@ -156,9 +176,22 @@ class Trainer:
         metrics |= {f"lr/{group}": s.get_last_lr()[0] for group, s in parts.schedulers.items()}
         for scheduler in parts.schedulers.values():
             scheduler.step()
+        metrics |= memory_metrics(self.memory, self.distributed)
         self.step += 1
         self.log.log(self.step, "train", metrics)
         self.diagnostician.observe(self.step, metrics)
+
+    @property
+    def _has_replay(self) -> bool:
+        return self.cfg.algo.get("replay_iterations", 1) > 1
+
+    def _save_replays(self) -> list[Path]:
+        """Every rank writes its replayed windows; returns the files of all ranks once they are there."""
+        if not self._has_replay:
+            return []
+        path = self.run_dir / replay_name(self.distributed.rank)
+        self.parts.rl_optimizer.replay.save(path)
+        return self.distributed.gather(path)
 
     def _weight_average(self) -> WeightAverage | None:
         parameters = [p for group in self.parts.policy.trainable_params.values() for p in group]
@@ -193,6 +226,10 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         if state["world_size"] == self.distributed.world_size:
             torch.set_rng_state(state["random_states"][self.distributed.rank])
+            if self._has_replay:
+                parts.rl_optimizer.replay.load(checkpoint / replay_name(self.distributed.rank))
+        else:
+            logger.warning("another number of processes than before: random state and replayed windows start anew")
         logger.info("resumed from %s", checkpoint)
 
     def _set_aside_earlier_run(self) -> None:

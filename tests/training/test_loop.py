@@ -105,6 +105,21 @@ def test_a_resumed_run_outlives_the_checkpoint_it_came_from(tmp_path: Path, tiny
     assert [path.name for path in complete_checkpoints(tmp_path / "run" / "checkpoints")] == ["step_000004"]
 
 
+def test_a_run_that_replays_windows_is_cut_in_two_without_a_trace(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    options = (
+        "rollout.enabled=false",
+        "algo.replay_iterations=3",
+        "algo.update_batch_size=6",
+        "algo.positive_share=0.5",
+    )
+    run(planar_config(tmp_path / "whole", tiny_policy_folder, *options))
+    run(planar_config(tmp_path / "parts", tiny_policy_folder, *options, "training.cut=3"))
+    run(planar_config(tmp_path / "parts", tiny_policy_folder, *options, "training.resume=true"))
+    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert lines_of(tmp_path / "whole", "train")[-1]["gradient_steps"] > 1
+
+
 def test_a_run_from_random_weights_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     options = ("algo.random_weights=true", "rollout.enabled=false", "training.n_steps=2")
     run(planar_config(tmp_path / "whole", None, *options))

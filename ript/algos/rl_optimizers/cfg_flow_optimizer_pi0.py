@@ -15,6 +15,7 @@ from ript.algos.rl_optimizers.cfg_flow_loss import LossMode
 from ript.algos.rl_optimizers.metrics import rollout_metrics, update_metrics
 from ript.algos.rl_optimizers.prefix_store import PrefixStore
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
+from ript.algos.rl_optimizers.window_replay import WindowReplay, balanced_batches
 from ript.algos.rl_optimizers.window_update import WindowUpdate
 from ript.checks import in_range, one_of, whole_number
 from ript.data.windows import ShortWindows, Stride, Window, cut_windows
@@ -37,6 +38,9 @@ class CFGFlowOptimizerPI0:
         max_windows_per_episode: keep the last ones only; None keeps all.
         num_epochs: passes over the windows per iteration.
         update_batch_size: windows of all ranks per gradient step; None takes all in one step.
+        replay_iterations: learn from the windows of so many iterations, the newest among them; 1 is on-policy.
+        positive_share: share of each gradient step's windows that have a positive weight; an epoch is then one pass
+            over those. None takes all windows as they come.
         optimizer_batch_size: windows per forward pass; bounds memory and changes nothing else.
         gradient_clip: largest norm of each parameter group's gradient.
         reuse_prefix: encode each window once per iteration, for all epochs; needs a frozen prefix.
@@ -60,6 +64,8 @@ class CFGFlowOptimizerPI0:
         max_windows_per_episode: int | None = None,
         num_epochs: int = 1,
         update_batch_size: int | None = None,
+        replay_iterations: int = 1,
+        positive_share: float | None = None,
         optimizer_batch_size: int = 8,
         gradient_clip: float = 1.0,
         reuse_prefix: bool = False,
@@ -75,6 +81,11 @@ class CFGFlowOptimizerPI0:
         whole_number("max_windows_per_episode", max_windows_per_episode, 1)
         whole_number("num_epochs", num_epochs, 1)
         whole_number("update_batch_size", update_batch_size, 1)
+        whole_number("replay_iterations", replay_iterations, 1)
+        if positive_share is not None:
+            in_range("positive_share", positive_share, 0.01, 1)
+            if update_batch_size is None:
+                raise ValueError("positive_share needs update_batch_size")
         in_range("reuse_prefix_gib", reuse_prefix_gib, 0)
         self.rollout_generator = rollout_generator
         self.reward_function = reward_function
@@ -94,10 +105,14 @@ class CFGFlowOptimizerPI0:
         self.max_windows_per_episode = max_windows_per_episode
         self.num_epochs = num_epochs
         self.update_batch_size = update_batch_size
+        self.replay = WindowReplay(replay_iterations)
+        self.positive_share = positive_share
         self.reuse_prefix_gib = reuse_prefix_gib if reuse_prefix else None
         self.use_tqdm = use_tqdm and self.distributed.is_main
         self.seed = seed
         self.iteration = 0
+        self.episodes_seen = 0
+        """Episodes of all ranks that were learned from: their ids begin there, so that none is used twice."""
 
     def optimize(
         self,
@@ -133,6 +148,7 @@ class CFGFlowOptimizerPI0:
         windows = self.make_windows(model, kept, advantages)
         metrics |= self.update(model, windows, advantages, optimizers)
         self.iteration += 1
+        self.episodes_seen += int(metrics["rollouts_learned_from"])
         metrics["time/rollout_s"] = collected - start
         metrics["time/update_s"] = time.perf_counter() - collected
         return metrics
@@ -140,7 +156,7 @@ class CFGFlowOptimizerPI0:
     def make_windows(self, policy: PI0_OFT_Policy, episodes: Sequence[Episode], advantages: np.ndarray) -> list[Window]:
         """The windows of this rank's episodes, each with its episode's advantage."""
         counts = self.distributed.gather(len(episodes))
-        first = sum(counts[: self.distributed.rank])
+        first = self.episodes_seen + sum(counts[: self.distributed.rank])
         return [
             window
             for i, (episode, advantage) in enumerate(zip(episodes, advantages, strict=True))
@@ -167,27 +183,24 @@ class CFGFlowOptimizerPI0:
         """Gradient steps on the windows of all ranks. A rank without windows takes part with zero gradients."""
         policy.model.train()  # dropout of adapters and checkpointing of the vision tower; nothing else depends on it
         store = None if self.reuse_prefix_gib is None else PrefixStore(policy, self.reuse_prefix_gib)
-        weights = self.weights(windows, advantages)
-        most = self.distributed.max(len(windows))
-        share = (
-            most if self.update_batch_size is None else max(1, self.update_batch_size // self.distributed.world_size)
-        )
-        steps = -(-most // share) if most else 0
+        pool = self.replay.add(windows, self.weights(windows, advantages))
+        weights = np.array([entry.weight for entry in pool])
         totals: dict[str, float] = defaultdict(float)
-        with tqdm(total=self.num_epochs * steps, desc="updates", disable=not self.use_tqdm, leave=False) as bar:
-            for epoch in range(self.num_epochs):
-                order = self._order(len(windows), epoch, shuffle=steps > 1)
-                for step in range(steps):
-                    chosen = order[step * share : (step + 1) * share]
-                    batch = [windows[i] for i in chosen]
-                    seed = (self.seed, self.iteration, epoch)
-                    sums = self.window_update.step(policy, batch, weights[chosen], optimizers, seed, store)
-                    for name, value in sums.items():
-                        totals[name] += value
-                    self._add_epoch(totals, sums, epoch)
-                    bar.update()
+        total_steps = 0
+        for epoch in range(self.num_epochs):
+            batches = self._batches(weights, epoch)
+            steps = self.distributed.max(len(batches))
+            total_steps += steps
+            for step in tqdm(range(steps), desc=f"updates, epoch {epoch + 1}", disable=not self.use_tqdm, leave=False):
+                chosen = batches[step] if step < len(batches) else np.zeros(0, int)
+                seed = (self.seed, self.iteration, epoch, step)
+                batch = [pool[i].window for i in chosen]
+                sums = self.window_update.step(policy, batch, weights[chosen], optimizers, seed, store)
+                for name, value in sums.items():
+                    totals[name] += value
+                self._add_epoch(totals, sums, epoch)
         policy.model.eval()
-        return update_metrics(self.distributed, totals, len(windows), steps * self.num_epochs)
+        return update_metrics(self.distributed, totals, len(windows), total_steps)
 
     def weights(self, windows: Sequence[Window], advantages: np.ndarray) -> np.ndarray:
         """w(A) of each window; `advantages` are those of this rank's episodes."""
@@ -203,15 +216,28 @@ class CFGFlowOptimizerPI0:
                 totals[f"{name}_sum"] += sums.get("learned_sum", 0.0)
                 totals[f"{name}_count"] += sums.get("learned_count", 0.0)
 
-    def _order(self, count: int, epoch: int, shuffle: bool) -> np.ndarray:
+    def _batches(self, weights: np.ndarray, epoch: int) -> list[np.ndarray]:
+        """This rank's windows of each gradient step of an epoch, as indices."""
         rng = np.random.default_rng([self.seed, self.iteration, epoch, self.distributed.rank])
-        return rng.permutation(count) if shuffle else np.arange(count)
+        most = self.distributed.max(len(weights))
+        if self.update_batch_size is None:
+            return [np.arange(len(weights))] if most else []
+        share = max(1, self.update_batch_size // self.distributed.world_size)
+        if self.positive_share is not None:
+            return balanced_batches(weights > 0, share, self.positive_share, rng)
+        order = rng.permutation(len(weights)) if most > share else np.arange(len(weights))
+        return [order[first : first + share] for first in range(0, len(order), share)]
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to draw the same numbers."""
-        return {"iteration": self.iteration, "rollout_generator": self.rollout_generator.state_dict()}
+        return {
+            "iteration": self.iteration,
+            "episodes_seen": self.episodes_seen,
+            "rollout_generator": self.rollout_generator.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from a saved iteration."""
         self.iteration = state["iteration"]
+        self.episodes_seen = state["episodes_seen"]
         self.rollout_generator.load_state_dict(state["rollout_generator"])
