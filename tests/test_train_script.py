@@ -13,7 +13,9 @@ from ript.training.checkpoint import complete_checkpoints
 
 SCRIPT = Path(__file__).parents[1] / "train_ript_pi0.py"
 BOWL = "pick_up_the_black_bowl_between_the_plate_and_the_ramekin_and_place_it_on_the_plate"
+KETCHUP = "pick_up_the_ketchup_and_place_it_in_the_basket"
 SMALL = (
+    "task=libero_spatial",
     "algo.max_episode_length=20",
     "algo.num_steps_wait=0",
     "algo.num_parallel_envs=1",
@@ -40,7 +42,7 @@ def start(launcher: list[str], cwd: Path, *overrides: str) -> subprocess.Complet
         ("task.benchmark_name=libero_spatia", "libero_spatia", "libero_spatial"),
         ("task=libero_spatia", "libero_spatia", "libero_10, libero_90, libero_goal, libero_object, libero_spatial"),
         ("algo.learning_rate=1e-4", "algo.learning_rate", "override"),
-        ("task.task_names_to_use=[pick_up_the_bowl]", "pick_up_the_bowl", BOWL),
+        ("task.task_names_to_use=[pick_up_the_bowl]", "pick_up_the_bowl", KETCHUP),
         ("algo.condition_mode=concatt", "concatt", "concat, bias, token"),
         ("algo.demo_batch_size=-1", "-1", "at least 1"),
         ("algo.pretrained_path=no/such/folder", "no/such/folder", "folder"),

@@ -2,8 +2,8 @@
 
 A group holds what the official files hold, for T steps:
 
-    actions           (T, 7)            the expert's commands in [-1, 1]: the labels
-    executed_actions  (T, 7)            what the simulator executed: the same with noise (ours only)
+    actions           (T, 7)            what the simulator executed, in [-1, 1]: the labels
+    expert_actions    (T, 7)            what the expert commanded: the same without noise (ours only)
     states            (T, D)            flattened simulator states before each action
     robot_states      (T, 9)            fingers (2), position (3), quaternion x, y, z, w (4)
     rewards, dones    (T,) uint8        1 at the last step
@@ -13,7 +13,7 @@ A group holds what the official files hold, for T steps:
     obs/image_steps   (N,)              the steps that have an image (ours only; without it, all of them: N = T)
 
 Attributes: `num_samples` T, `init_state` (D,) and, ours only, `scene_seed`, `noise` and `number`. Resetting `LiberoEnv`
-to that seed and state and executing `executed_actions` repeats the episode bit for bit.
+to that seed and state and executing `actions` repeats the episode bit for bit.
 
 Here `obs` is what is seen before the action of the same row. In official files it is what is seen after it.
 """
@@ -58,20 +58,20 @@ class Recording:
             self.images[name].append(observation[key])
 
     def add_step(
-        self, state: np.ndarray, observation: Mapping[str, np.ndarray], action: np.ndarray, executed: np.ndarray
+        self, state: np.ndarray, observation: Mapping[str, np.ndarray], action: np.ndarray, commanded: np.ndarray
     ) -> None:
         """One step: what was there and what was done.
 
         Args:
             state: flattened simulator state (D,).
             observation: robosuite's proprioception, with `robot0_joint_pos`.
-            action: the label (7,).
-            executed: the action (7,) with noise.
+            action: what is executed (7,), the label.
+            commanded: the same without noise (7,).
         """
         pose, fingers = raw_state(observation)[:6], observation["robot0_gripper_qpos"]
         row = {
             "actions": action,
-            "executed_actions": executed,
+            "expert_actions": commanded,
             "states": state,
             "robot_states": np.concatenate(
                 [fingers, observation["robot0_eef_pos"], observation["robot0_eef_quat"]], dtype=np.float64

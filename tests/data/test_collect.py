@@ -55,7 +55,7 @@ def test_a_demonstration_repeats_bit_for_bit_and_shows_what_a_policy_would_see(r
     recording, _ = recorded
     start = env.reset(recording.scene_seed, recording.init_state)
     seen = {0: start.observation}
-    actions = np.stack(recording.rows["executed_actions"])
+    actions = np.stack(recording.rows["actions"])
     for step, action in enumerate(actions):
         np.testing.assert_array_equal(env.get_state(), recording.rows["states"][step])
         is_due = (step + 1) % 30 == 0
@@ -70,12 +70,12 @@ def test_a_demonstration_repeats_bit_for_bit_and_shows_what_a_policy_would_see(r
         np.testing.assert_array_equal(proprioception, raw_state(seen[step]))
 
 
-def test_labels_are_the_commands_before_the_noise(recorded):
+def test_labels_are_the_commands_with_the_noise_as_they_were_executed(recorded):
     recording, _ = recorded
-    labels, executed = np.stack(recording.rows["actions"]), np.stack(recording.rows["executed_actions"])
-    assert np.abs(labels).max() <= 1 and np.abs(executed).max() <= 1
-    np.testing.assert_array_equal(labels[:, 6], executed[:, 6])
-    assert (recording.noise > 0) == (labels != executed).any()
+    labels, commanded = np.stack(recording.rows["actions"]), np.stack(recording.rows["expert_actions"])
+    assert np.abs(labels).max() <= 1 and np.abs(commanded).max() <= 1
+    np.testing.assert_array_equal(labels[:, 6], commanded[:, 6])
+    assert (recording.noise > 0) == (labels != commanded).any()
 
 
 def test_noise_has_the_level_and_the_memory_it_says():

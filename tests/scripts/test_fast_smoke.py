@@ -11,16 +11,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = "scripts/openpi/try/fast_smoke.sh"
-FIRST_TASK = "pick_up_the_black_bowl_between_the_plate_and_the_ramekin_and_place_it_on_the_plate"
+FIRST_TASK = "pick_up_the_ketchup_and_place_it_in_the_basket"
 
 DEFAULTS = {
-    "algo.max_episode_length": 60,
-    "algo.num_steps_wait": 5,
+    "algo.max_episode_length": 200,
+    "algo.num_steps_wait": 10,
     "algo.eval_only": False,
     "training.n_steps": 2,
     "algo.demo_batch_size": 1,
-    "algo.rloo_batch_size": 2,
-    "rollout.rollouts_per_env": 2,
+    "algo.rloo_batch_size": 4,
+    "rollout.rollouts_per_env": 10,
     "algo.num_parallel_envs": 2,
     "algo.early_stop_percentage": 1.0,
     "algo.enable_dynamic_sampling": False,
@@ -31,6 +31,7 @@ DEFAULTS = {
     "rollout.enabled": True,
     "algo.pretrained_path": None,
     "algo.norm_stats_path": None,
+    "task": "small_pi0",
     "task.task_names_to_use": [FIRST_TASK],
 }
 
@@ -43,7 +44,7 @@ VARIABLES = [
     ("TRAINING_STEPS", "7", "training.n_steps", 7),
     ("BATCH_SIZE", "3", "algo.demo_batch_size", 3),
     ("RLOO_BATCH", "8", "algo.rloo_batch_size", 8),
-    ("ROLLOUTS_PER_ENV", "10", "rollout.rollouts_per_env", 10),
+    ("ROLLOUTS_PER_ENV", "3", "rollout.rollouts_per_env", 3),
     ("NUM_ENVS", "5", "algo.num_parallel_envs", 5),
     ("EARLY_STOP_PCT", "0.8", "algo.early_stop_percentage", 0.8),
     ("ENABLE_DYNAMIC_SAMPLING", "true", "algo.enable_dynamic_sampling", True),
@@ -56,6 +57,7 @@ VARIABLES = [
     ("ROLLOUT_ENABLED", "0", "rollout.enabled", False),
     ("PRETRAIN_PATH", "checkpoints/pi0", "algo.pretrained_path", "checkpoints/pi0"),
     ("NORM_STATS", "/stats/norm_stats.json", "algo.norm_stats_path", "/stats/norm_stats.json"),
+    ("TASKS", "null", "task.task_names_to_use", None),
     ("TASKS", "first_task,second_task", "task.task_names_to_use", ["first_task", "second_task"]),
 ]
 
@@ -71,6 +73,7 @@ MALFORMED = [
     ("MAX_WINDOWS", "all"),
     ("CONDITION_MODE", "add"),
     ("ROLLOUT_ENABLED", "2"),
+    ("SUITE", "libero goal"),
     ("TASKS", "a task with spaces"),
     ("NPROC", "abc"),
     ("DRY_RUN", "maybe"),
@@ -109,6 +112,13 @@ def test_without_variables_the_smoke_run_has_its_documented_defaults():
 @pytest.mark.parametrize(("variable", "text", "key", "value"), VARIABLES)
 def test_each_variable_becomes_its_override_and_changes_nothing_else(variable, text, key, value):
     assert overrides(command(SMOKE, **{variable: text})) == {**DEFAULTS, key: value}
+
+
+def test_another_suite_is_run_with_all_its_tasks_unless_some_are_named():
+    chosen = {**DEFAULTS, "task": "libero_goal"}
+    assert overrides(command(SMOKE, SUITE="libero_goal")) == {**chosen, "task.task_names_to_use": None}
+    named = command(SMOKE, SUITE="libero_goal", TASKS="open_the_drawer")
+    assert overrides(named) == {**chosen, "task.task_names_to_use": ["open_the_drawer"]}
 
 
 def test_an_empty_variable_counts_as_unset():

@@ -29,16 +29,22 @@ def smoke(cwd: Path, **variables: str) -> str:
     return done.stdout
 
 
+def test_without_any_setting_the_small_policy_solves_something(tmp_path: Path) -> None:
+    found = re.search(r"evaluation after 2 steps: success (\d+)/10 = ", smoke(tmp_path))
+    assert found and int(found[1]) > 0
+
+
 @pytest.mark.parametrize("nproc", ["1", "2"])
 def test_two_steps_an_evaluation_and_a_checkpoint(tmp_path: Path, nproc: str) -> None:
-    output = smoke(tmp_path, MAX_EP_LEN="60", WAIT_STEPS="5", NPROC=nproc, NUM_ENVS="1")
+    small = {"MAX_EP_LEN": "60", "WAIT_STEPS": "5", "RLOO_BATCH": "2", "ROLLOUTS_PER_ENV": "2", "NUM_ENVS": "1"}
+    output = smoke(tmp_path, NPROC=nproc, **small)
     assert re.search(r"evaluation after 2 steps: success \d+/2 = ", output)
     (run_dir,) = (tmp_path / "runs").iterdir()
     assert [path.name for path in complete_checkpoints(run_dir / "checkpoints")] == ["step_000002"]
 
 
 def test_eval_only_evaluates_only(tmp_path: Path) -> None:
-    output = smoke(tmp_path, EVAL_ONLY="true", MAX_EP_LEN="20", WAIT_STEPS="0", NUM_ENVS="1")
+    output = smoke(tmp_path, EVAL_ONLY="true", ROLLOUTS_PER_ENV="2", MAX_EP_LEN="20", WAIT_STEPS="0", NUM_ENVS="1")
     assert "evaluation after 0 steps: success" in output
     (run_dir,) = (tmp_path / "runs").iterdir()
     assert complete_checkpoints(run_dir / "checkpoints") == []
@@ -52,5 +58,6 @@ def test_a_folder_of_openpi_is_evaluated(tmp_path: Path) -> None:
     stats = folder / "assets" / "physical-intelligence" / "libero" / "norm_stats.json"
     stats.parent.mkdir(parents=True)
     (folder / "norm_stats.json").rename(stats)
-    output = smoke(tmp_path, EVAL_ONLY="true", PRETRAIN_PATH=str(folder), MAX_EP_LEN="20", WAIT_STEPS="0", NUM_ENVS="1")
+    short = {"ROLLOUTS_PER_ENV": "2", "MAX_EP_LEN": "20", "WAIT_STEPS": "0", "NUM_ENVS": "1"}
+    output = smoke(tmp_path, EVAL_ONLY="true", PRETRAIN_PATH=str(folder), **short)
     assert "evaluation after 0 steps: success" in output

@@ -28,7 +28,7 @@ NOISE_LEVELS = (0.0, 0.05, 0.1, 0.2)
 """Standard deviations of the noise on the first six action dimensions, one drawn for each episode."""
 NOISE_MEMORY = 0.9
 """How much of a step's noise is still there at the next: it pushes the hand off its way for about ten steps, and the
-expert's answer is smooth. Independent noise of the same effect makes labels jitter, which a policy cannot predict."""
+expert's answer is smooth. Independent noise of the same effect makes actions jitter, which a policy cannot predict."""
 
 
 def noise_steps(rng: np.random.Generator, level: float) -> Iterator[np.ndarray]:
@@ -84,7 +84,9 @@ class Demonstrator:
     def record(self, env: LiberoEnv, scene_seed: int, number: int = 0) -> tuple[Recording, bool]:
         """One episode, and whether it solved the task.
 
-        The expert's command is the label; what is executed has noise, so that the data shows how to recover.
+        Noise is added to the expert's commands, so that the data shows how to recover. What is executed is the label:
+        a policy plays many steps open loop, and the commands alone, with their answers to noise that the policy does
+        not have, would lead it astray.
         """
         rng = np.random.default_rng(scene_seed)
         every = self._settings.image_every
@@ -93,15 +95,15 @@ class Demonstrator:
         seen, success = start.observation, False
         commands = itertools.islice(expert_actions(env.simulator), self._benchmark.max_episode_length)
         for command, noise in zip(commands, noise_steps(rng, recording.noise), strict=False):
-            action = np.clip(command, -1, 1)
-            executed = action.copy()
-            executed[:6] = np.clip(action[:6] + noise, -1, 1)
+            commanded = np.clip(command, -1, 1)
+            action = commanded.copy()
+            action[:6] = np.clip(commanded[:6] + noise, -1, 1)
             step = len(recording)
             if every and step % every == 0:
                 recording.add_image(seen)
-            recording.add_step(env.get_state(), env.simulator._get_observations(), action, executed)
+            recording.add_step(env.get_state(), env.simulator._get_observations(), action, commanded)
             is_due = bool(every) and (step + 1) % every == 0
-            result = env.step_chunk(executed[None], observe_last=is_due)
+            result = env.step_chunk(action[None], observe_last=is_due)
             seen, success = result.observations.get(1, {}), result.success
             if success:
                 break

@@ -9,13 +9,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../common.sh"
 
 # variable, override, kind of value, default, meaning
 settings="\
-MAX_EP_LEN               algo.max_episode_length         count|null 60     steps in an episode; null: the suite's own limit
-WAIT_STEPS               algo.num_steps_wait             natural    5      idle steps before an episode, while objects settle
+MAX_EP_LEN               algo.max_episode_length         count|null 200    steps in an episode; null: the suite's own limit
+WAIT_STEPS               algo.num_steps_wait             natural    10     idle steps before an episode, while objects settle
 EVAL_ONLY                algo.eval_only                  bool       false  evaluate and end
 TRAINING_STEPS           training.n_steps                count      2      training steps
 BATCH_SIZE               algo.demo_batch_size            count      1      contexts (groups of rollouts) per step and process
-RLOO_BATCH               algo.rloo_batch_size            count      2      rollouts of each context
-ROLLOUTS_PER_ENV         rollout.rollouts_per_env        count      2      evaluation episodes of each task
+RLOO_BATCH               algo.rloo_batch_size            count      4      rollouts of each context
+ROLLOUTS_PER_ENV         rollout.rollouts_per_env        count      10     evaluation episodes of each task
 NUM_ENVS                 algo.num_parallel_envs          count      2      simulators per process
 EARLY_STOP_PCT           algo.early_stop_percentage      fraction   1.0    share of the groups that ends a step's rollouts
 ENABLE_DYNAMIC_SAMPLING  algo.enable_dynamic_sampling    bool       false  drop groups whose rewards are all equal
@@ -26,19 +26,21 @@ CONDITION_MODE           algo.condition_mode             mode       concat how t
 ROLLOUT_ENABLED          rollout.enabled                 bool       true   evaluate during training
 PRETRAIN_PATH            algo.pretrained_path            path       null   checkpoint folder; null: the model that ships
 NORM_STATS               algo.norm_stats_path            path       null   statistics file; null: the checkpoint's own
-TASKS                    task.task_names_to_use          tasks      pick_up_the_black_bowl_between_the_plate_and_the_ramekin_and_place_it_on_the_plate tasks to run
+SUITE                    task                            suite      small_pi0 the suite: a file of config/task
+TASKS                    task.task_names_to_use          tasks      pick_up_the_ketchup_and_place_it_in_the_basket tasks to run; null, as when SUITE is set: all of the suite
 NPROC                    -                               count      1      processes, started by torchrun if more than one
 DRY_RUN                  -                               bool       false  only print the command"
 
 declare -A expected=(
   [count]="a positive integer" ["count|null"]="a positive integer or null" [stride]="a positive integer, last or null"
   [natural]="an integer from 0" [fraction]="a number from 0 to 1" [mode]="concat, bias or token"
-  [bool]="true, false, 1 or 0" [path]="a path" [tasks]="task names, separated by commas"
+  [bool]="true, false, 1 or 0" [path]="a path" [tasks]="task names, separated by commas, or null"
+  [suite]="a name such as libero_goal"
 )
 declare -A pattern=(
   [count]='[1-9][0-9]*' ["count|null"]='[1-9][0-9]*|null' [stride]='[1-9][0-9]*|last|null'
   [natural]='0|[1-9][0-9]*' [fraction]='0|1|0?\.[0-9]+|1\.0*' [mode]='concat|bias|token'
-  [tasks]='[A-Za-z0-9_]+(,[A-Za-z0-9_]+)*'
+  [tasks]='[A-Za-z0-9_]+(,[A-Za-z0-9_]+)*' [suite]='[a-z0-9_]+'
 )
 
 if [[ ${1:-} == --help || ${1:-} == -h ]]; then
@@ -53,6 +55,7 @@ if [[ ${1:-} == --help || ${1:-} == -h ]]; then
   exit
 fi
 
+[[ -z ${SUITE:-} ]] || TASKS=${TASKS:-null} # the default task is of the default suite
 overrides=()
 nproc=1
 while read -r variable override kind default _; do
@@ -65,7 +68,7 @@ while read -r variable override kind default _; do
   case "$variable" in
     NPROC) nproc=$value ;;
     DRY_RUN) ;; # read by launch
-    TASKS) overrides+=("$override=[$value]") ;;
+    TASKS) [[ $value == null ]] || value="[$value]"; overrides+=("$override=$value") ;;
     *) overrides+=("$override=$value") ;;
   esac
 done <<<"$settings"
