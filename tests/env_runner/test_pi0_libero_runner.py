@@ -98,7 +98,7 @@ def test_observations_are_recorded_where_windows_start(tiny_policy: PI0_OFT_Poli
         ({"PI0_CFG_SCALE": "1.5"}, 1.5, None),
         ({"PI0_ENABLE_DUAL": "0"}, 1.0, None),
         ({"PI0_ENABLE_DUAL": "0", "PI0_CFG_SCALE": "2"}, 1.0, None),
-        ({"PI0_IS_POSITIVE": "0"}, 3.0, 0),
+        ({"PI0_IS_POSITIVE": "0"}, 1.0, 0),
     ],
 )
 def test_guidance_follows_the_environment(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ript.checks import one_of
 from ript.data.norm_stats import ACTION_DIM, PADDED_DIM, NormStats, find_norm_stats
 from ript.models.pi0.checkpoint import Origin, find_policy_card, load_model, save_model, start_lora
+from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.models.pi0.config import Kind, small_pi0_config
 from ript.models.pi0.lora import LoraSettings, merge_lora
 from ript.models.pi0.modeling import HEADER_MODULES, Pi0FlowModel, Prefix
@@ -108,6 +109,7 @@ class PI0_OFT_Policy:
     ):
         if num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+        one_of("condition_mode", condition_mode, CONDITION_MODES)
         one_of("dtype", dtype, tuple(DTYPES))
         one_of("delta_actions", delta_actions, (None, True, False))
         one_of("discrete_state_input", discrete_state_input, (None, True, False))
