@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ript.data.norm_stats import ACTION_DIM
+from ript.env_runner.control_step import ControlStep
 from ript.env_runner.libero_benchmark import LiberoBenchmark
 from ript.env_runner.libero_simulator import (
     CameraGate,
@@ -94,9 +95,11 @@ class LiberoEnv:
         self._bddl_file = benchmark.get_bddl_file(task_id)
         self._label = f"{benchmark_name} task {task_id} ({benchmark.get_task_names()[task_id]})"
         self._control: Any = make_control_env(self._bddl_file, image_size, render_images)
+        ControlStep(self._control.env)
         self._gates: dict[str, CameraGate] = {}
         if render_images:
             self._gates = {name: CameraGate(self._control.env, name, image_size) for name in CAMERAS}
+        self._start_images: tuple[tuple[str, int], Observation] | None = None
         self._steps = 0
         self._cannot_step: str | None = "step_chunk before the first reset"
 
@@ -134,12 +137,15 @@ class LiberoEnv:
         self._open_gates(CAMERAS if num_steps_wait == 0 else ())
         raw = self._control.set_init_state(state)
         init_hash = self._hash_scene(state)
+        images = self._known_images((init_hash, num_steps_wait))
         for step in range(1, num_steps_wait + 1):
-            self._open_gates(CAMERAS if step == num_steps_wait else ())
+            self._open_gates(CAMERAS if step == num_steps_wait and not images else ())
             raw = self._control.step(_DO_NOTHING)[0]
         self._steps = 0
         self._cannot_step = None
-        return StartOfEpisode(self._observation(raw), state, init_hash)
+        observation = self._observation(raw) | images
+        self._start_images = (init_hash, num_steps_wait), {name: observation[name] for name in self._gates}
+        return StartOfEpisode(observation, state, init_hash)
 
     def step_chunk(
         self,
@@ -228,6 +234,10 @@ class LiberoEnv:
         # A soft reset keeps the gripper's integrated command, a fresh model starts at zero.
         gripper = simulator.robots[0].gripper
         gripper.current_action = np.zeros_like(gripper.current_action)
+
+    def _known_images(self, start: tuple[str, int]) -> Observation:
+        """The images of the last start, if this one is the same, as in a group of rollouts; else none."""
+        return self._start_images[1] if self._start_images is not None and self._start_images[0] == start else {}
 
     def _checked_state(self, init_state: np.ndarray) -> np.ndarray:
         state = np.array(init_state, dtype=np.float64)

@@ -89,6 +89,17 @@ def test_two_episodes_in_chunks_are_byte_equal_to_stock_libero(env, stock_episod
         assert done == STEPS
 
 
+def test_a_start_played_again_is_not_drawn_again_and_looks_the_same(env, init_states, monkeypatch):
+    first = env.reset(SEED, init_states[0]).observation
+    env.step_chunk(random_actions(5), observe_last=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(env.simulator.sim, "render", lambda **_: pytest.fail("drawn again"))
+        again = env.reset(SEED, init_states[0]).observation
+    assert_same_observation(again, first)
+    assert not np.array_equal(env.reset(SEED + 1, init_states[1]).observation[AGENTVIEW], first[AGENTVIEW])
+    assert_same_observation(env.reset(SEED, init_states[0]).observation, first)
+
+
 def test_without_images_there_is_no_opengl_context_and_the_trajectory_is_the_same(
     blind_env, stock_episodes, init_states
 ):
