@@ -6,7 +6,7 @@ optimizer are the real ones; only the physics is small enough for a test.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ class PlanarEnv:
     """The point starts near the origin; each step moves it by at most `SPEED` along x and y."""
 
     def __init__(self, task_id: int):
+        self.load_task(task_id)
+
+    def load_task(self, task_id: int) -> None:
         self.target = TARGETS[task_id]
         self.position = np.zeros(2)
 
@@ -77,6 +80,12 @@ class PlanarEnv:
         }
 
 
+def _call(method: Callable[..., Any], request: Mapping[str, Any] | tuple[Any, ...] | None) -> Any:
+    if request is None:
+        return None
+    return method(**request) if isinstance(request, Mapping) else method(*request)
+
+
 class PlanarPool:
     """What `EnvPool` does, in this process."""
 
@@ -85,12 +94,13 @@ class PlanarPool:
         self.num_envs = num_envs
 
     def reset(self, requests: Sequence[Mapping[str, Any] | None]) -> list[Any]:
-        pairs = zip(self.envs, requests, strict=True)
-        return [None if request is None else env.reset(**request) for env, request in pairs]
+        return self.call("reset", requests)
 
     def step_chunk(self, requests: Sequence[Mapping[str, Any] | None]) -> list[Any]:
-        pairs = zip(self.envs, requests, strict=True)
-        return [None if request is None else env.step_chunk(**request) for env, request in pairs]
+        return self.call("step_chunk", requests)
+
+    def call(self, method: str, requests: Sequence[Mapping[str, Any] | tuple[Any, ...] | None]) -> list[Any]:
+        return [_call(getattr(env, method), request) for env, request in zip(self.envs, requests, strict=True)]
 
     def close(self) -> None:
         pass

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ript.checks import one_of
+from ript.checks import one_of, whole_number
 from ript.data.demonstrations import Demonstrations, Start
 from ript.distributed import Distributed
 
@@ -32,13 +32,14 @@ class Context:
 class ContextLoader:
     """An endless stream of batches of contexts, split over ranks, that continues where it was saved.
 
-    Contexts go round the tasks. Each is a fresh layout drawn from the task's own placement regions, never one of the
+    Contexts go round the tasks, `contexts_per_task` at a time. Each is a fresh layout drawn from the task's own placement regions, never one of the
     benchmark's evaluation states, or the start of one of the task's demonstrations when `starts` has them.
 
     Args:
         task_ids: the tasks, at least one.
         batch_size: contexts per batch and rank.
         starts: task → where its demonstrations start; None draws layouts.
+        contexts_per_task: so many contexts in a row are of one task; simulators take seconds to load another.
     """
 
     def __init__(
@@ -49,15 +50,18 @@ class ContextLoader:
         rank: int = 0,
         world_size: int = 1,
         starts: Mapping[int, Sequence[Start]] | None = None,
+        contexts_per_task: int = 1,
     ):
         if not task_ids:
             raise ValueError("there is no task to draw contexts from")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        whole_number("contexts_per_task", contexts_per_task, 1)
         self.task_ids = list(task_ids)
         self.batch_size = batch_size
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.starts = starts
+        self.contexts_per_task = contexts_per_task
         self.position = 0
         """Batches this rank has drawn."""
 
@@ -69,7 +73,9 @@ class ContextLoader:
 
     def context(self, context_id: int) -> Context:
         """The context with this number: the same in every run with the same seed."""
-        visit, slot = divmod(context_id, len(self.task_ids))
+        turn, within = divmod(context_id, self.contexts_per_task)
+        round_, slot = divmod(turn, len(self.task_ids))
+        visit = round_ * self.contexts_per_task + within
         task_id = self.task_ids[slot]
         scene_seed = LAYOUT_SEED + int(np.random.SeedSequence([self.seed, context_id]).generate_state(1)[0] % 2**31)
         if self.starts is None:
@@ -130,6 +136,7 @@ def context_loader(
     batch_size: int,
     seed: int,
     demonstrations: str,
+    contexts_per_task: int = 1,
 ) -> ContextLoader:
     """The contexts of the runner's tasks: fresh layouts, or the start states of `<demonstrations>/<task>_demo.hdf5`.
 
@@ -142,4 +149,12 @@ def context_loader(
     if source == "demonstrations":
         files = {task_id: Path(demonstrations) / f"{name}_demo.hdf5" for name, task_id in task_ids.items()}
         starts = {task_id: Demonstrations(file).starts() for task_id, file in files.items()}
-    return ContextLoader(list(task_ids.values()), batch_size, seed, distributed.rank, distributed.world_size, starts)
+    return ContextLoader(
+        list(task_ids.values()),
+        batch_size,
+        seed,
+        distributed.rank,
+        distributed.world_size,
+        starts,
+        contexts_per_task,
+    )

@@ -106,12 +106,15 @@ class Pi0LiberoRunner:
         policy.verbose = self.settings.verbose
 
     def create_env(self, task_name: str) -> tuple[Any, int, int]:
-        """`(env, task_id, env_num)` for the task. The last task's environments are kept and given again."""
+        """`(env, task_id, env_num)` for the task. The same processes serve one task after the other."""
         task_id = self.benchmark.get_task_id(task_name)
-        if self._created is None or self._created[0] != task_name:
-            self.close()
+        if self._created is None:
             self._created = (task_name, self.make_pool(task_id))
-        return self._created[1], task_id, self.num_parallel_envs
+        pool = self._created[1]
+        if self._created[0] != task_name:
+            pool.call("load_task", [(task_id,)] * self.num_parallel_envs)
+            self._created = (task_name, pool)
+        return pool, task_id, self.num_parallel_envs
 
     def close(self) -> None:
         """Ends the simulator processes."""

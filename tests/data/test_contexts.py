@@ -45,6 +45,16 @@ def test_more_ranks_than_tasks_and_batches_larger_than_the_data_work() -> None:
     assert {c.task_id for c in contexts} == {5}
 
 
+def test_a_task_stays_for_as_many_contexts_as_asked_for() -> None:
+    loader = ContextLoader([3, 7], 2, contexts_per_task=4)
+    assert [c.task_id for c in contexts_of(loader, 6)] == [3] * 4 + [7] * 4 + [3] * 4
+    starts = {task: [Start(np.array([float(i)])) for i in range(8)] for task in (3, 7)}
+    contexts = contexts_of(ContextLoader([3, 7], 4, starts=starts, contexts_per_task=4), 4)
+    for task in starts:
+        seen = [float(c.init_state[0]) for c in contexts if c.task_id == task and c.init_state is not None]
+        assert sorted(seen) == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
 def test_each_demonstration_start_is_used_once_per_epoch() -> None:
     starts = {0: [Start(np.array([float(i)])) for i in range(5)]}
     contexts = contexts_of(ContextLoader([0], 5, starts=starts), 3)

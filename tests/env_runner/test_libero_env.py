@@ -100,6 +100,19 @@ def test_a_start_played_again_is_not_drawn_again_and_looks_the_same(env, init_st
     assert_same_observation(env.reset(SEED, init_states[0]).observation, first)
 
 
+def test_an_environment_that_loads_another_task_is_one_made_for_that_task(env, init_states):
+    with pytest.raises(ValueError, match="99"):
+        env.load_task(99)
+    expected = env.reset(SEED, init_states[0])
+    env.load_task(TASK + 1)
+    other = env.reset(SEED)
+    assert other.init_hash != expected.init_hash
+    env.load_task(TASK)
+    again = env.reset(SEED, init_states[0])
+    assert again.init_hash == expected.init_hash
+    assert_same_observation(again.observation, expected.observation)
+
+
 def test_without_images_there_is_no_opengl_context_and_the_trajectory_is_the_same(
     blind_env, stock_episodes, init_states
 ):
