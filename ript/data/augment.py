@@ -1,4 +1,4 @@
-"""Image augmentation for supervised fine-tuning: random shifts and colour jitter, on uint8 images."""
+"""Image augmentation: random shifts and colour jitter, on uint8 images."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +24,8 @@ class Augmentation:
 
     def windows(self, windows: Sequence[Window], seed: tuple[int, ...]) -> list[Window]:
         """New windows with changed images; the given ones stay as they are."""
+        if not (self.shift or self.jitter):
+            return list(windows)
         return [self._window(window, seed) for window in windows]
 
     def _window(self, window: Window, seed: tuple[int, ...]) -> Window:

@@ -32,8 +32,9 @@ class Context:
 class ContextLoader:
     """An endless stream of batches of contexts, split over ranks, that continues where it was saved.
 
-    Contexts go round the tasks, `contexts_per_task` at a time. Each is a fresh layout drawn from the task's own placement regions, never one of the
-    benchmark's evaluation states, or the start of one of the task's demonstrations when `starts` has them.
+    Contexts go round the tasks, `contexts_per_task` at a time. Each is a fresh layout drawn from the task's own
+    placement regions, never one of the benchmark's evaluation states. When `starts` has them, each is the start of one
+    of the task's demonstrations instead.
 
     Args:
         task_ids: the tasks, at least one.

@@ -57,17 +57,22 @@ class WindowLoader:
 def window_loader(
     runner: Any, policy: Any, distributed: Distributed, *, batch_size: int, seed: int, demonstrations: str
 ) -> WindowLoader:
-    """Windows of the demonstrations of the runner's tasks, in `<demonstrations>/<task>_demo.hdf5`.
+    """Batches of `demonstration_windows`."""
+    dataset = demonstration_windows(runner, policy, demonstrations=demonstrations)
+    return WindowLoader(dataset, batch_size, seed, distributed.rank, distributed.world_size)
+
+
+def demonstration_windows(runner: Any, policy: Any, *, demonstrations: str) -> DemonstrationWindows:
+    """Windows of the runner's tasks, in `<demonstrations>/<task>_demo.hdf5`, as the policy needs them.
 
     Raises FileNotFoundError or ValueError naming file and key.
     """
     files = [Path(demonstrations) / f"{name}_demo.hdf5" for name in runner.task_names]
     prompts = [runner.benchmark.get_language(runner.benchmark.get_task_id(name)) for name in runner.task_names]
-    dataset = DemonstrationWindows(
+    return DemonstrationWindows(
         [Demonstrations(file) for file in files],
         policy.norm_stats,
         horizon=policy.chunk_size,
         delta_actions=policy.card.delta_actions,
         prompts=prompts,
     )
-    return WindowLoader(dataset, batch_size, seed, distributed.rank, distributed.world_size)

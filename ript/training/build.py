@@ -10,6 +10,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.checks import in_range, one_of, whole_number
 from ript.distributed import Distributed
 from ript.env_vars import read_env_settings
@@ -22,6 +23,7 @@ class Parts:
     policy: PI0_OFT_Policy
     env_runner: Any
     rl_optimizer: Any
+    rollout_generator: RolloutGenerator | None
     loader: Any
     optimizers: dict[str, Optimizer]
     schedulers: dict[str, LRScheduler]
@@ -61,12 +63,14 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
     start = {} if resumed_policy is None else {"pretrained_path": str(resumed_policy), "random_weights": False}
     policy = _target(cfg.algo.policy)(device_id, **start)
     loader = _target(cfg.algo.loader)(runner=runner, policy=policy, distributed=distributed)
+    if cfg.algo.get("demonstration_share"):
+        rl_optimizer.demonstrations = _target(cfg.algo.demonstration_windows)(runner=runner, policy=policy)
     runner.check_policy(policy)
     if cfg.algo.get("reuse_prefix") and not policy.prefix_is_frozen:
         raise ValueError("algo.reuse_prefix=true needs a frozen prefix: set algo.train_expert_only=true")
     distributed.broadcast(policy.model.state_dict().values())
     optimizers, schedulers = build_optimizers(cfg, policy)
-    return Parts(policy, runner, rl_optimizer, loader, optimizers, schedulers)
+    return Parts(policy, runner, rl_optimizer, parts.get("rollout_generator"), loader, optimizers, schedulers)
 
 
 def _target(node: DictConfig) -> Any:

@@ -171,8 +171,6 @@ class Trainer:
         metrics = parts.rl_optimizer.optimize(
             parts.policy, next(data_iterator), parts.optimizers, data_iterator, parts.loader
         )
-        if self.average is not None:
-            self.average.update()
         metrics |= {f"lr/{group}": s.get_last_lr()[0] for group, s in parts.schedulers.items()}
         for scheduler in parts.schedulers.values():
             scheduler.step()
@@ -194,8 +192,15 @@ class Trainer:
         return self.distributed.gather(path)
 
     def _weight_average(self) -> WeightAverage | None:
-        parameters = [p for group in self.parts.policy.trainable_params.values() for p in group]
-        return WeightAverage(parameters, self.cfg.algo.ema_decay) if self.cfg.algo.ema_decay else None
+        algo, parts = self.cfg.algo, self.parts
+        if not algo.ema_decay:
+            return None
+        parameters = [p for group in parts.policy.trainable_params.values() for p in group]
+        average = WeightAverage(parameters, algo.ema_decay, warm_up=algo.random_weights)
+        average.follow(list(parts.optimizers.values())[-1])  # all of them are stepped, this one last
+        if parts.rollout_generator is not None:
+            parts.rollout_generator.acting = average.applied
+        return average
 
     def _averaged(self) -> AbstractContextManager[None]:
         """Within the block, the policy's weights are their moving average, if there is one."""

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, to evaluate and to save."""
+"""An exponential moving average of the weights, to act, evaluate and save with."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -6,27 +6,34 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class WeightAverage:
-    """The moving average of some parameters: average ← d · average + (1 - d) · parameter after each step.
+    """The moving average of some parameters: average ← d · average + (1 - d) · parameter after each gradient step.
 
-    The decay warms up, d = min(decay, (1 + n) / (10 + n)) after n steps, so that the random start is soon forgotten.
+    Args:
+        decay: d.
+        warm_up: d is min(decay, (1 + n) / (10 + n)) after n steps, so that a random start is soon forgotten.
     """
 
-    def __init__(self, parameters: Sequence[torch.nn.Parameter], decay: float):
+    def __init__(self, parameters: Sequence[torch.nn.Parameter], decay: float, warm_up: bool):
         self.parameters = list(parameters)
-        self.decay = decay
+        self.decay, self.warm_up = decay, warm_up
         self.steps = 0
         self.average = [parameter.detach().clone() for parameter in self.parameters]
 
     @torch.no_grad()
     def update(self) -> None:
         """Takes in the parameters as they are now."""
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.warm_up else self.decay
         self.steps += 1
         get_ema_multi_avg_fn(decay)(self.average, [p.detach() for p in self.parameters], self.steps)
+
+    def follow(self, optimizer: Optimizer) -> None:
+        """Updates after each step of the optimizer."""
+        optimizer.register_step_post_hook(lambda *_: self.update())
 
     @contextmanager
     def applied(self) -> Iterator[None]:

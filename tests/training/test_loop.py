@@ -35,6 +35,16 @@ def test_a_run_logs_evaluates_and_leaves_a_final_checkpoint(tmp_path: Path, tiny
     assert any(not torch.equal(before[name], tensor) for name, tensor in weights_of(run_dir).items())
 
 
+def test_rollouts_are_played_by_the_moving_average(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    played = []
+    for rate in (0, 1):  # an average that never moves plays the same, however wildly the weights are trained
+        options = (f"algo.lr={rate}", f"algo.header_lr={rate}", "algo.ema_decay=1", "training.n_steps=2")
+        dynamic = "algo.enable_dynamic_sampling=false"
+        run(planar_config(tmp_path / str(rate), tiny_policy_folder, *options, dynamic, "rollout.enabled=false"))
+        played.append([(line["env_steps"], line["chunk_rms"]) for line in lines_of(tmp_path / str(rate), "train")])
+    assert played[0] == played[1]
+
+
 def test_the_metrics_of_the_contract_are_logged(tmp_path: Path, tiny_policy_folder: Path) -> None:
     run(planar_config(tmp_path / "run", tiny_policy_folder, "training.n_steps=1", "algo.enable_dynamic_sampling=false"))
     (line,) = lines_of(tmp_path / "run", "train")

@@ -9,14 +9,14 @@ from ript.training.checkpoint import complete_checkpoints, load_state
 from ript.training.loop import run
 from ript.training.raw_weights import main
 
-SHORT = ("training.n_steps=2", "rollout.enabled=false", "algo.enable_dynamic_sampling=false")
+SHORT = ("training.n_steps=1", "rollout.enabled=false", "algo.enable_dynamic_sampling=false")
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors") | load_file(folder / "condition.safetensors")
 
 
-def test_a_run_without_average_ends_with_the_raw_weights_of_one_with_it(
+def test_an_iteration_without_average_ends_with_the_raw_weights_of_one_with_it(
     tmp_path: Path, tiny_policy_folder: Path
 ) -> None:
     run(planar_config(tmp_path / "averaged", tiny_policy_folder, *SHORT, "algo.ema_decay=0.9"))

@@ -3,7 +3,8 @@
 import json
 import logging
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,8 @@ class RolloutGenerator:
         self.rollout_stats = _read_stats(self.rollout_stats_path)
         """Scene hash → [successes, tries], over all runs that shared the file."""
         self.iteration = 0
+        self.acting: Callable[[], AbstractContextManager[None]] = nullcontext
+        """The block in which the policy plays; within it, its weights may be their moving average."""
 
     @property
     def early_stop_threshold(self) -> int:
@@ -107,9 +110,17 @@ class RolloutGenerator:
         count every rollout), and how many contexts were tried. It may hold fewer groups than asked for, or none.
         """
         reset_global_counter(self.counter, self.distributed)
+        with self.acting():
+            episodes, accepted = self._rollout_groups(model, self._contexts(batch, data_iterator, dataloader))
+        self.iteration += 1
+        self._update_stats(episodes)
+        valid_mask = np.repeat(np.asarray(accepted, bool), self.rloo_batch_size)
+        return episodes, [episode.task_id for episode in episodes], valid_mask, len(accepted)
+
+    def _rollout_groups(self, model: Any, contexts: Iterator[Context]) -> tuple[list[Episode], list[bool]]:
+        """The episodes of the groups that were tried, and which groups were accepted."""
         episodes: list[Episode] = []
         accepted: list[bool] = []
-        contexts = self._contexts(batch, data_iterator, dataloader)
         wanted = self.demo_batch_size
         with tqdm(total=wanted, desc="groups", disable=not self.use_tqdm, leave=False) as bar:
             while sum(accepted) < wanted and not self._should_stop(len(accepted), sum(accepted)):
@@ -124,10 +135,7 @@ class RolloutGenerator:
                     self.counter.update()
                     bar.update()
                 bar.set_postfix(tried=len(accepted), success=f"{np.mean([e.success for e in episodes]):.2f}")
-        self.iteration += 1
-        self._update_stats(episodes)
-        valid_mask = np.repeat(np.asarray(accepted, bool), self.rloo_batch_size)
-        return episodes, [episode.task_id for episode in episodes], valid_mask, len(accepted)
+        return episodes, accepted
 
     def state_dict(self) -> dict[str, int]:
         """What a resumed run needs to draw the same noise."""

@@ -9,6 +9,7 @@ import torch
 from ranks import run_ranks
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.algos.rl_optimizers.cfg_flow_optimizer_pi0 import FIRST_DEMONSTRATION
 from ript.distributed import Distributed
 
 EVERYTHING = [[0, 1, 2, 3, 4, 5]]
@@ -79,6 +80,26 @@ def test_every_window_is_stepped_once_per_epoch(tiny_policy: PI0_OFT_Policy) -> 
     assert metrics["gradient_steps"] == 6
 
 
+def test_demonstrations_have_their_share_of_each_gradient_step_and_weight_one(tiny_policy: PI0_OFT_Policy) -> None:
+    optimizer = jobs.make_optimizer(update_batch_size=6, demonstration_share=0.5)
+    windows = optimizer.make_windows(tiny_policy, jobs.make_episodes(), jobs.ADVANTAGES)
+    optimizer.demonstrations = windows[:2]
+    optimizers = {name: torch.optim.AdamW(group) for name, group in tiny_policy.trainable_params.items()}
+    step = optimizer.window_update.step
+    seen: list[tuple[list[int], list[float]]] = []
+
+    def recording(policy: Any, chosen: Any, weights: Any, *rest: Any) -> Any:
+        seen.append(([w.episode_id for w in chosen], weights.tolist()))
+        return step(policy, chosen, weights, *rest)
+
+    optimizer.window_update.step = recording  # type: ignore[method-assign]
+    optimizer.update(tiny_policy, windows, jobs.ADVANTAGES, optimizers)
+    assert len(seen) == 3  # 9 windows of rollouts, 3 a step
+    for ids, weights in seen:
+        assert [number >= FIRST_DEMONSTRATION for number in ids] == [False] * 3 + [True] * 3
+        assert weights[3:] == [1, 1, 1]
+
+
 def test_both_parameter_groups_are_clipped_on_their_own(tiny_policy: PI0_OFT_Policy) -> None:
     optimizer = jobs.make_optimizer(gradient_clip=1e-3)
     windows = optimizer.make_windows(tiny_policy, jobs.make_episodes(), jobs.ADVANTAGES)
@@ -113,6 +134,8 @@ def test_metrics_divide_sums_by_their_own_counts(tiny_policy_folder: Path) -> No
         ("num_epochs", 0, "at least 1"),
         ("optimizer_batch_size", 2.5, "whole number"),
         ("gradient_clip", -1, "gradient_clip=-1"),
+        ("demonstration_share", 0.5, "needs update_batch_size"),
+        ("demonstration_share", 1, "from 0 to 0.9"),
     ],
 )
 def test_bad_options_are_refused_with_name_value_and_what_is_valid(option: str, value: Any, message: str) -> None:
