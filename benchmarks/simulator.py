@@ -1,9 +1,10 @@
-"""What rendering only when the policy looks saves, as ratios measured in one run on real LIBERO.
+"""What the simulator costs and what we save of it, as ratios measured in one run on real LIBERO.
 
     python benchmarks/simulator.py
 
-One environment plays the same 50 random actions from the same scene: with both cameras at every step, as stock LIBERO
-does, at every tenth, and after the last one only. The ways take turns; medians of `--repeats` chunks.
+The same 50 random actions from the same scene. Rendering: both cameras at every step, as stock LIBERO does, at every
+tenth, and after the last one only. Control steps: without any image, LIBERO's own environment against ours. The ways
+take turns; medians of `--repeats` chunks.
 """
 
 import argparse
@@ -12,7 +13,9 @@ import time
 
 import numpy as np
 
+from ript.env_runner.libero_benchmark import LiberoBenchmark
 from ript.env_runner.libero_env import LiberoEnv
+from ript.env_runner.libero_simulator import make_control_env
 
 
 def seconds_of_chunk(env: LiberoEnv, actions: np.ndarray, observe_every: int | None) -> float:
@@ -21,6 +24,45 @@ def seconds_of_chunk(env: LiberoEnv, actions: np.ndarray, observe_every: int | N
     start = time.perf_counter()
     env.step_chunk(actions, observe_every=observe_every)
     return time.perf_counter() - start
+
+
+def report(what: str, measured: dict[str, list[float]], steps: int) -> None:
+    """Prints each way's steps per second, and how many times the first way's that is."""
+    medians = {name: statistics.median(seconds) for name, seconds in measured.items()}
+    reference, slowest = next(iter(medians.items()))
+    for name, median in medians.items():
+        print(f"{what} {name:<12} {steps / median:6.1f} steps/s, {slowest / median:5.2f} × {reference}")
+
+
+def compare_rendering(env: LiberoEnv, actions: np.ndarray, repeats: int) -> None:
+    """Prints steps per second with images at every step, at every tenth and at the last."""
+    ways: dict[str, int | None] = {"every step": 1, "every 10th": 10, "the last": None}
+    measured: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, every in ways.items():
+            measured[name].append(seconds_of_chunk(env, actions, every))
+    report("rendered after", measured, len(actions))
+
+
+def compare_control_steps(suite: str, task: int, actions: np.ndarray, repeats: int) -> None:
+    """Prints steps per second without images, of LIBERO's own environment and of ours."""
+    stock = make_control_env(LiberoBenchmark(suite).get_bddl_file(task), 64, render_images=False)
+    ours = LiberoEnv(suite, task, render_images=False)
+    measured: dict[str, list[float]] = {"LIBERO's own": [], "ours": []}
+    for _ in range(repeats):
+        state = ours.reset(scene_seed=0, num_steps_wait=0).init_state
+        stock.reset()
+        stock.set_init_state(state)
+        start = time.perf_counter()
+        for action in actions:
+            stock.step(action)
+        measured["LIBERO's own"].append(time.perf_counter() - start)
+        start = time.perf_counter()
+        ours.step_chunk(actions, observe_last=False)
+        measured["ours"].append(time.perf_counter() - start)
+    report("no image,", measured, len(actions))
+    ours.close()
+    stock.close()
 
 
 def main() -> None:
@@ -33,17 +75,10 @@ def main() -> None:
     options = parser.parse_args()
     env = LiberoEnv(options.suite, options.task, options.image_size)
     actions = np.random.default_rng(0).uniform(-1, 1, (50, 7))
-    ways: dict[str, int | None] = {"every step": 1, "every 10th": 10, "the last": None}
-    measured: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(options.repeats):
-        for name, every in ways.items():
-            measured[name].append(seconds_of_chunk(env, actions, every))
+    print(f"{options.suite} task {options.task}, two cameras at {options.image_size}², chunks of {len(actions)} steps")
+    compare_rendering(env, actions, options.repeats)
     env.close()
-    slowest = statistics.median(measured["every step"])
-    print(f"{options.suite} task {options.task}, two cameras at {options.image_size}², chunks of 50 steps")
-    for name, seconds in measured.items():
-        median = statistics.median(seconds)
-        print(f"rendered after {name:<11} {50 / median:6.1f} steps/s, {slowest / median:5.1f} × every step")
+    compare_control_steps(options.suite, options.task, actions, options.repeats)
 
 
 if __name__ == "__main__":

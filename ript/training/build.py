@@ -64,7 +64,7 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
     policy = _target(cfg.algo.policy)(device_id, **start)
     loader = _target(cfg.algo.loader)(runner=runner, policy=policy, distributed=distributed)
     if cfg.algo.get("demonstration_share"):
-        rl_optimizer.demonstrations = _target(cfg.algo.demonstration_windows)(runner=runner, policy=policy)
+        rl_optimizer.batches.demonstrations = _target(cfg.algo.demonstration_windows)(runner=runner, policy=policy)
     runner.check_policy(policy)
     if cfg.algo.get("reuse_prefix") and not policy.prefix_is_frozen:
         raise ValueError("algo.reuse_prefix=true needs a frozen prefix: set algo.train_expert_only=true")

@@ -3,12 +3,10 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from torch.optim import Optimizer
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
@@ -17,16 +15,14 @@ from ript.algos.rl_optimizers.cfg_flow_loss import LossMode
 from ript.algos.rl_optimizers.metrics import rollout_metrics, update_metrics
 from ript.algos.rl_optimizers.prefix_store import PrefixStore
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
-from ript.algos.rl_optimizers.window_replay import WindowReplay, balanced_batches
+from ript.algos.rl_optimizers.update_batches import UpdateBatches
+from ript.algos.rl_optimizers.window_replay import WindowReplay
 from ript.algos.rl_optimizers.window_update import WindowUpdate
 from ript.checks import in_range, one_of, whole_number
 from ript.data.augment import Augmentation
 from ript.data.windows import ShortWindows, Stride, Window, cut_windows
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
-
-FIRST_DEMONSTRATION = 2**40
-"""Episode ids of demonstrations start here; those of rollouts are below."""
 
 
 class CFGFlowOptimizerPI0:
@@ -43,12 +39,8 @@ class CFGFlowOptimizerPI0:
         short_windows: `mask` what lies after the episode's end, or `skip` such windows.
         max_windows_per_episode: keep the last ones only; None keeps all.
         num_epochs: passes over the windows per iteration.
-        update_batch_size: windows of all ranks per gradient step; None takes all in one step.
+        update_batch_size, positive_share, demonstration_share: see `UpdateBatches`.
         replay_iterations: learn from the windows of so many iterations, the newest among them; 1 is on-policy.
-        positive_share: share of each gradient step's windows that have a positive weight; an epoch is then one pass
-            over those. None takes all windows as they come.
-        demonstration_share: share of each gradient step's windows that are demonstrations, with weight 1; needs
-            `demonstrations` to be set.
         shift, jitter: image augmentation, see `Augmentation`.
         optimizer_batch_size: windows per forward pass; bounds memory and changes nothing else.
         gradient_clip: largest norm of each parameter group's gradient.
@@ -92,14 +84,7 @@ class CFGFlowOptimizerPI0:
         in_range("a_max", a_max, 0)
         whole_number("max_windows_per_episode", max_windows_per_episode, 1)
         whole_number("num_epochs", num_epochs, 1)
-        whole_number("update_batch_size", update_batch_size, 1)
         whole_number("replay_iterations", replay_iterations, 1)
-        if positive_share is not None:
-            in_range("positive_share", positive_share, 0.01, 1)
-        in_range("demonstration_share", demonstration_share, 0, 0.9)
-        for key, value in (("positive_share", positive_share), ("demonstration_share", demonstration_share)):
-            if value and update_batch_size is None:
-                raise ValueError(f"{key} needs update_batch_size")
         if reuse_prefix and (shift or jitter):
             raise ValueError("reuse_prefix keeps what the images were encoded to: set shift and jitter to 0")
         in_range("reuse_prefix_gib", reuse_prefix_gib, 0)
@@ -120,12 +105,8 @@ class CFGFlowOptimizerPI0:
         self.short_windows: ShortWindows = short_windows
         self.max_windows_per_episode = max_windows_per_episode
         self.num_epochs = num_epochs
-        self.update_batch_size = update_batch_size
         self.replay = WindowReplay(replay_iterations)
-        self.positive_share = positive_share
-        self.demonstration_share = demonstration_share
-        self.demonstrations: Dataset[Window] | None = None
-        """Windows that `demonstration_share` draws from."""
+        self.batches = UpdateBatches(update_batch_size, positive_share, demonstration_share, self.distributed)
         self.augmentation = Augmentation(shift, jitter)
         self.reuse_prefix_gib = reuse_prefix_gib if reuse_prefix else None
         self.use_tqdm = use_tqdm and self.distributed.is_main
@@ -208,13 +189,13 @@ class CFGFlowOptimizerPI0:
         totals: dict[str, float] = defaultdict(float)
         total_steps = 0
         for epoch in range(self.num_epochs):
-            batches = self._batches(weights, epoch)
+            batches = self.batches.epoch(weights, (self.seed, self.iteration, epoch))
             steps = self.distributed.max(len(batches))
             total_steps += steps
             for step in tqdm(range(steps), desc=f"updates, epoch {epoch + 1}", disable=not self.use_tqdm, leave=False):
                 chosen = batches[step] if step < len(batches) else np.zeros(0, int)
                 seed = (self.seed, self.iteration, epoch, step)
-                shown = self._demonstrated(seed)
+                shown = self.batches.demonstrated(seed)
                 batch = self.augmentation.windows([*(pool[i].window for i in chosen), *shown], seed)
                 weight = np.concatenate([weights[chosen], np.ones(len(shown))])
                 sums = self.window_update.step(policy, batch, weight, optimizers, seed, store)
@@ -237,38 +218,6 @@ class CFGFlowOptimizerPI0:
             if epoch == number and self.num_epochs > 1:
                 totals[f"{name}_sum"] += sums.get("learned_sum", 0.0)
                 totals[f"{name}_count"] += sums.get("learned_count", 0.0)
-
-    def _batches(self, weights: np.ndarray, epoch: int) -> list[np.ndarray]:
-        """This rank's windows of each gradient step of an epoch, as indices."""
-        rng = np.random.default_rng([self.seed, self.iteration, epoch, self.distributed.rank])
-        most = self.distributed.max(len(weights))
-        if self.update_batch_size is None:
-            return [np.arange(len(weights))] if most else []
-        share = max(1, self._share - self._demonstrations_per_step)
-        if self.positive_share is not None:
-            return balanced_batches(weights > 0, share, self.positive_share, rng)
-        order = rng.permutation(len(weights)) if most > share else np.arange(len(weights))
-        return [order[first : first + share] for first in range(0, len(order), share)]
-
-    @property
-    def _share(self) -> int:
-        """This rank's windows of a gradient step."""
-        return (self.update_batch_size or 0) // self.distributed.world_size
-
-    @property
-    def _demonstrations_per_step(self) -> int:
-        return round(self._share * self.demonstration_share)
-
-    def _demonstrated(self, seed: tuple[int, ...]) -> list[Window]:
-        """This rank's demonstrations of a gradient step."""
-        if not self.demonstration_share:
-            return []
-        if self.demonstrations is None:
-            raise RuntimeError("demonstration_share is set, but there are no demonstrations")
-        rng = np.random.default_rng([*seed, self.distributed.rank])
-        drawn = rng.integers(len(self.demonstrations), size=self._demonstrations_per_step)  # type: ignore[arg-type]
-        windows = [self.demonstrations[int(i)] for i in drawn]
-        return [replace(window, episode_id=FIRST_DEMONSTRATION + window.episode_id) for window in windows]
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to draw the same numbers."""

@@ -56,21 +56,6 @@ class WindowReplay:
             self._kept.append([next(entries) for _ in range(count)])
 
 
-def balanced_batches(
-    positive: np.ndarray, size: int, positive_share: float, rng: np.random.Generator
-) -> list[np.ndarray]:
-    """Indices of batches of `size`: every positive window once, `positive_share` of each batch, the rest from all.
-
-    `positive` is (N,) bool. Without a positive window there is no batch.
-    """
-    order = rng.permutation(np.flatnonzero(positive))
-    per_batch = max(1, round(size * positive_share))
-    return [
-        np.concatenate([order[first : first + per_batch], rng.integers(len(positive), size=size - per_batch)])
-        for first in range(0, len(order), per_batch)
-    ]
-
-
 def _stacked(entries: Sequence[WeightedWindow]) -> dict[str, np.ndarray]:
     windows = [entry.window for entry in entries]
     columns = {

@@ -9,7 +9,7 @@ import torch
 from ranks import run_ranks
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
-from ript.algos.rl_optimizers.cfg_flow_optimizer_pi0 import FIRST_DEMONSTRATION
+from ript.algos.rl_optimizers.update_batches import FIRST_DEMONSTRATION
 from ript.distributed import Distributed
 
 EVERYTHING = [[0, 1, 2, 3, 4, 5]]
@@ -83,7 +83,7 @@ def test_every_window_is_stepped_once_per_epoch(tiny_policy: PI0_OFT_Policy) -> 
 def test_demonstrations_have_their_share_of_each_gradient_step_and_weight_one(tiny_policy: PI0_OFT_Policy) -> None:
     optimizer = jobs.make_optimizer(update_batch_size=6, demonstration_share=0.5)
     windows = optimizer.make_windows(tiny_policy, jobs.make_episodes(), jobs.ADVANTAGES)
-    optimizer.demonstrations = windows[:2]
+    optimizer.batches.demonstrations = windows[:2]
     optimizers = {name: torch.optim.AdamW(group) for name, group in tiny_policy.trainable_params.items()}
     step = optimizer.window_update.step
     seen: list[tuple[list[int], list[float]]] = []

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
-from ript.algos.rl_optimizers.window_replay import WindowReplay, balanced_batches
+from ript.algos.rl_optimizers.window_replay import WindowReplay
 from ript.data.windows import Window
 
 
@@ -54,18 +54,3 @@ def test_a_loaded_replay_goes_on_as_the_saved_one(windows: list[Window], iterati
     expected, found = replay.add(new, np.ones(1)), again.add(new, np.ones(1))
     assert [entry.weight for entry in found] == [entry.weight for entry in expected]
     assert all(same(a.window, b.window) for a, b in zip(found, expected, strict=True))
-
-
-def test_a_balanced_epoch_has_each_positive_window_once_and_its_share_in_each_batch() -> None:
-    positive = np.zeros(100, bool)
-    positive[::5] = True
-    batches = balanced_batches(positive, 8, 0.5, np.random.default_rng(0))
-    assert len(batches) == 5 and all(len(batch) == 8 for batch in batches)
-    firsts = np.concatenate([batch[:4] for batch in batches])
-    np.testing.assert_array_equal(np.sort(firsts), np.flatnonzero(positive))
-    others = np.concatenate([batch[4:] for batch in batches])
-    assert others.min() >= 0 and others.max() < 100 and positive[others].mean() < 0.6
-
-
-def test_nothing_positive_gives_no_batch() -> None:
-    assert balanced_batches(np.zeros(10, bool), 4, 0.5, np.random.default_rng(0)) == []
