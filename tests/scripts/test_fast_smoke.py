@@ -169,10 +169,13 @@ def test_scripts_run_from_any_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("suite", ["spatial", "object", "goal", "long"])
-def test_suite_launchers_use_the_config_of_their_suite(suite):
+@pytest.mark.parametrize(
+    ("script", "suite"),
+    [*((f"libero_{s}", s) for s in ("spatial", "object", "goal", "long")), ("small_pi0", "small_pi0")],
+)
+def test_suite_launchers_use_the_config_of_their_suite(script, suite):
     for mode in ("train", "eval"):
-        words = command(f"scripts/pi0_cfg/{mode}/libero_{suite}.sh", "3", "algo.lr=1e-5")
+        words = command(f"scripts/pi0_cfg/{mode}/{script}.sh", "3", "algo.lr=1e-5")
         assert "--nproc_per_node=3" in words
         assert words[words.index("--config-name") + 1] == f"train_rl_pi0_cfg_all_task_{suite}"
         evaluating = {"algo.eval_only": True} if mode == "eval" else {}
@@ -188,3 +191,9 @@ def test_suite_launchers_use_one_process_when_no_number_is_given():
 def test_suite_launchers_refuse_a_malformed_number_of_processes():
     result = run("scripts/pi0_cfg/train/libero_goal.sh", "many")
     assert (result.returncode, result.stderr) == (2, "N_GPU=many is not valid: expected a positive integer\n")
+
+
+@pytest.mark.parametrize("script", ["one_task", "ablations", "five_tasks"])
+def test_scripts_of_results_need_a_folder(script):
+    result = run(f"scripts/pi0_cfg/results/{script}.sh")
+    assert result.returncode == 2 and result.stderr.startswith("usage: bash ") and "FOLDER" in result.stderr

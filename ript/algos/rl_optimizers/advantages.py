@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-Weighting = Literal["binary", "continuous"]
+Weighting = Literal["binary", "continuous", "none"]
 
 
 def rloo_advantages(rewards: np.ndarray, group_size: int) -> np.ndarray:
@@ -24,12 +24,14 @@ def rloo_advantages(rewards: np.ndarray, group_size: int) -> np.ndarray:
 def positive_weights(
     advantages: np.ndarray, weighting: Weighting, std: float, temperature: float = 1.0, a_max: float = 5.0
 ) -> np.ndarray:
-    """w(A) (N,) of the positive branch: 1[A > 0], or clip(A / std / temperature, 0, a_max).
+    """w(A) (N,) of the positive branch: 1[A > 0], clip(A / std / temperature, 0, a_max), or always 1.
 
     `std` is that of the advantages of all ranks; a batch without spread gets weight 0.
     """
     if weighting == "binary":
         return (advantages > 0).astype(np.float64)
+    if weighting == "none":
+        return np.ones_like(advantages)
     if std <= 0:
         return np.zeros_like(advantages)
     return np.clip(advantages / std / temperature, 0.0, a_max)

@@ -33,7 +33,8 @@ class CFGFlowOptimizerPI0:
         reward_function: has `compute_reward(i, episode, batch) -> float`.
         alpha_uncond: weight of the unconditional loss.
         loss_mode: `dual` (both branches per window) or `dropout` (one, as published).
-        advantage_weighting: `binary` or `continuous`; `temperature` and `a_max` belong to the latter.
+        advantage_weighting: `binary`, `continuous` (which `temperature` and `a_max` belong to) or `none`: see
+            `positive_weights`.
         cond_dropout: probability of the unconditional branch in `dropout` mode.
         window_stride: steps between windows; None is one per chunk, `last` the last chunk's only.
         short_windows: `mask` what lies after the episode's end, or `skip` such windows.
@@ -78,7 +79,7 @@ class CFGFlowOptimizerPI0:
         seed: int = 0,
         distributed: Distributed | None = None,
     ):
-        one_of("advantage_weighting", advantage_weighting, ("binary", "continuous"))
+        one_of("advantage_weighting", advantage_weighting, ("binary", "continuous", "none"))
         one_of("short_windows", short_windows, ("mask", "skip"))
         in_range("temperature", temperature, 1e-6)
         in_range("a_max", a_max, 0)

@@ -46,3 +46,7 @@ def test_continuous_weights_are_clipped_standardised_advantages() -> None:
 
 def test_continuous_weights_of_a_batch_without_spread_are_zero() -> None:
     np.testing.assert_array_equal(positive_weights(np.zeros(3), "continuous", std=0.0), np.zeros(3))
+
+
+def test_without_weighting_every_rollout_is_imitated_alike() -> None:
+    np.testing.assert_array_equal(positive_weights(np.array([-1.0, 0.0, 3.0]), "none", std=1.0), np.ones(3))

@@ -127,7 +127,7 @@ def test_metrics_divide_sums_by_their_own_counts(tiny_policy_folder: Path) -> No
     ("option", "value", "message"),
     [
         ("loss_mode", "duel", "did you mean dual"),
-        ("advantage_weighting", "softmax", "binary, continuous"),
+        ("advantage_weighting", "softmax", "binary, continuous, none"),
         ("short_windows", "drop", "mask, skip"),
         ("alpha_uncond", -0.1, "at least 0"),
         ("cond_dropout", 1.5, "from 0 to 1"),

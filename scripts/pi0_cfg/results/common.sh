@@ -1,0 +1,35 @@
+# shellcheck shell=bash
+# What the scripts of this folder share: the runs behind docs/results/cfg_flow_libero.md. Source it with their arguments.
+#
+# Each takes a folder, and goes on where it stopped when it is called again with it. NPROC: processes (default: one per
+# core).
+source "$(dirname "${BASH_SOURCE[0]}")/../../common.sh"
+
+[[ $# == 1 && $1 != -* ]] || fail 2 "usage: bash $0 FOLDER (see the head of the file)"
+folder=$(realpath -m -- "$1")
+nproc=${NPROC:-$(nproc)}
+[[ $nproc =~ ^[1-9][0-9]*$ ]] || fail 2 "NPROC=$nproc is not valid: expected a positive integer"
+prepare
+
+# policy RUN STEP: the policy folder of a run's checkpoint.
+policy() {
+  printf '%s/%s/checkpoints/step_%06d/policy' "$folder" "$1" "$2"
+}
+
+# train RUN STEPS OVERRIDE...: a training run with the recipe of the small π0, up to that step.
+train() {
+  local run=$1 steps=$2 resume=false
+  shift 2
+  [[ ! -d $(policy "$run" "$steps") ]] || return 0
+  ! compgen -G "$folder/$run/checkpoints/step_*/COMPLETE" >/dev/null || resume=true
+  (launch "$nproc" --config-name train_rl_pi0_cfg_all_task_small_pi0 "paths.output_dir=$(hydra_string "$folder")" \
+    "paths.run_name=$run" "training.n_steps=$steps" "training.resume=$resume" rollout.enabled=false "$@")
+}
+
+# evaluate NAME POLICY EPISODES OPTION...: counts of a policy, in $folder/evaluation/NAME.
+evaluate() {
+  local name=$1 policy=$2 episodes=$3
+  shift 3
+  "$venv/bin/python" -m ript.evaluation --suite libero_object --policy "$policy" --episodes "$episodes" \
+    --out "$folder/evaluation/$name" "$@"
+}

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# One task from a weak start: SFT on 20 demonstrations, then CFG-Flow with three seeds, and the same time of SFT instead.
+#
+#   bash scripts/pi0_cfg/results/one_task.sh runs/one_task
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+task=pick_up_the_ketchup_and_place_it_in_the_basket
+TASKS=$task DEMOS=20 STEPS=600 EPISODES=200 NPROC=$nproc bash "$root/scripts/make_small_pi0.sh" "$folder/start"
+start=$folder/start/sft/checkpoints/step_000600/policy
+
+for seed in 0 1 2; do
+  train "seed$seed" 20 "task.task_names_to_use=[$task]" "algo.pretrained_path=$(hydra_string "$start")" "seed=$seed"
+  evaluate "seed$seed" "$(policy "seed$seed" 20)" 200 --tasks "$task"
+done
+evaluate seed0 "$(policy seed0 20)" 200 --tasks "$task" --cfg-scale 1 1.5 2 3
+
+# As long as CFG-Flow took, with the same demonstrations.
+mkdir -p "$folder/more_sft"
+cp -rn "$folder/start/demonstrations" "$folder/more_sft/"
+TASKS=$task DEMOS=20 STEPS=4800 EPISODES=200 NPROC=$nproc bash "$root/scripts/make_small_pi0.sh" "$folder/more_sft"
