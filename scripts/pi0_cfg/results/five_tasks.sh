@@ -5,6 +5,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-train cfg_flow 40
+train cfg_flow 20
 evaluate start "$root/ript/assets/small_pi0" 50 --tasks 0 1 2 3 4
-evaluate cfg_flow "$(policy cfg_flow 40)" 50 --tasks 0 1 2 3 4 --cfg-scale 1 1.5 2 3
+evaluate cfg_flow "$(policy cfg_flow 20)" 50 --tasks 0 1 2 3 4
+evaluate guidance "$(policy cfg_flow 20)" 20 --tasks 0 1 2 3 4 --cfg-scale 1 1.5 2 3
