@@ -11,7 +11,7 @@ import numpy as np
 
 
 class ControlStep:
-    """Installs itself on the simulator of one LIBERO task; `simulator.step` then costs about half.
+    """Installs itself on the simulator of one LIBERO task; `simulator.step` then costs about two thirds.
 
     Args:
         simulator: LIBERO's `BDDLBaseDomain` with one arm under operational space control, kept over soft resets.
