@@ -99,7 +99,7 @@ class LiberoEnv:
         self.load_task(task_id)
 
     def load_task(self, task_id: int) -> None:
-        """Take up another task of the suite: in the same process a quarter of the time of a first one.
+        """Take up another task of the suite, in less than half the time that the process's first one took.
 
         Raises:
             ValueError: unknown task; the environment then stays as it was.

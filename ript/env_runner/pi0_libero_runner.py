@@ -110,11 +110,19 @@ class Pi0LiberoRunner:
         task_id = self.benchmark.get_task_id(task_name)
         if self._created is None:
             self._created = (task_name, self.make_pool(task_id))
-        pool = self._created[1]
-        if self._created[0] != task_name:
-            pool.call("load_task", [(task_id,)] * self.num_parallel_envs)
+        loaded, pool = self._created
+        if loaded != task_name:
+            self._load_task(pool, task_id)
             self._created = (task_name, pool)
         return pool, task_id, self.num_parallel_envs
+
+    def _load_task(self, pool: Any, task_id: int) -> None:
+        """After an error the processes are ended: some may have loaded the task and others not."""
+        try:
+            pool.call("load_task", [(task_id,)] * self.num_parallel_envs)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Ends the simulator processes."""

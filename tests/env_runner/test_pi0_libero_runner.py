@@ -44,6 +44,21 @@ def test_there_is_one_batched_inference_per_50_steps(tiny_policy: PI0_OFT_Policy
         assert episode.executed.sum() == episode.length == len(episode.rewards)
 
 
+def test_the_same_simulators_load_one_task_after_the_other_and_end_when_that_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runner = planar.planar_runner(num_parallel_envs=2)
+    pool, *_ = runner.create_env(planar.TASKS[0])
+    assert runner.create_env(planar.TASKS[1]) == (pool, 1, 2)
+    assert all((env.target == planar.TARGETS[1]).all() for env in pool.envs)
+    closed: list[bool] = []
+    monkeypatch.setattr(pool, "close", lambda: closed.append(True))
+    monkeypatch.setattr(pool.envs[1], "load_task", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runner.create_env(planar.TASKS[0])
+    assert closed and runner.create_env(planar.TASKS[0])[0] is not pool
+
+
 def test_each_rollout_has_its_own_episode(tiny_policy: PI0_OFT_Policy) -> None:
     episodes = episodes_of(tiny_policy, 5, num_parallel_envs=2)
     assert len({id(e) for e in episodes}) == 5

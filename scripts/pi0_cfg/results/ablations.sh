@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What each part of the recipe does: the run of one_task.sh again, seed 0, with one thing changed each time.
+# What each part of the recipe does: 15 iterations of the run of one_task.sh, seed 0, with one thing
+# changed each time.
 #
 #   bash scripts/pi0_cfg/results/ablations.sh runs/one_task      after one_task.sh, in the same folder
 set -euo pipefail
