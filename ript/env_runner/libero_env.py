@@ -30,6 +30,10 @@ PROPRIOCEPTION = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
 _DO_NOTHING = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 """No motion, gripper open: what the official evaluation plays while objects settle."""
 
+ARM_NOISE = 0.02
+"""Standard deviation in rad of each arm joint around its rest position in a drawn layout: robosuite's default, and
+what the benchmark's initial states were made with."""
+
 Observation = dict[str, np.ndarray]
 """What the policy's adapter reads, as LIBERO gives it: the images `agentview_image` and
 `robot0_eye_in_hand_image` `(H, W, 3)` uint8, still upside down; `robot0_eef_pos` (3,) in metres,
@@ -74,7 +78,8 @@ class LiberoEnv:
     """One task of a LIBERO suite, stepped in chunks.
 
     For equal `scene_seed`, initial state and actions, states, proprioception and images are those of LIBERO's
-    own `OffScreenRenderEnv`, seeded before each reset and rendered at every step.
+    own `OffScreenRenderEnv`, seeded before each reset and rendered at every step. A layout that is drawn has the
+    arm a little off its rest position, as in the benchmark's initial states; LIBERO's environment leaves that out.
 
     A reset seeds NumPy's global generator, from which LIBERO draws layouts.
 
@@ -145,7 +150,7 @@ class LiberoEnv:
         given = None if init_state is None else self._checked_state(init_state)
         self._cannot_step = "step_chunk after a reset that failed"
         self._draw_layout(scene_seed)
-        state = self.get_state() if given is None else given
+        state = self._drawn_state(scene_seed) if given is None else given
         self._open_gates(CAMERAS if num_steps_wait == 0 else ())
         raw = self._control.set_init_state(state)
         init_hash = self._hash_scene(state)
@@ -250,6 +255,13 @@ class LiberoEnv:
     def _known_images(self, start: tuple[str, int]) -> Observation:
         """The images of the last start, if this one is the same, as in a group of rollouts; else none."""
         return self._start_images[1] if self._start_images is not None and self._start_images[0] == start else {}
+
+    def _drawn_state(self, scene_seed: int) -> np.ndarray:
+        """The layout that was drawn, the arm a little off its rest position as in the benchmark's initial states."""
+        state = self.get_state()
+        joints = 1 + np.array(self.simulator.robots[0]._ref_joint_pos_indexes)  # after the time
+        state[joints] += np.random.default_rng(scene_seed).normal(0, ARM_NOISE, len(joints))
+        return state
 
     def _checked_state(self, init_state: np.ndarray) -> np.ndarray:
         state = np.array(init_state, dtype=np.float64)

@@ -176,6 +176,18 @@ def test_a_layout_drawn_from_a_seed_is_reproduced_by_the_seed_and_by_its_state(b
     assert np.abs(other.init_state - drawn.init_state).max() > 1e-3
 
 
+def test_the_arm_of_a_drawn_layout_is_as_far_off_its_rest_position_as_in_the_benchmark_s_states(
+    blind_env, init_states
+):
+    drawn = np.array([blind_env.reset(seed, num_steps_wait=0).init_state for seed in range(50)])
+    arm = slice(1, 8)  # after the time
+    rest = blind_env.simulator.robots[0].init_qpos
+    for states in (drawn[:, arm], init_states[:, arm]):
+        np.testing.assert_allclose(states.mean(axis=0), rest, atol=0.01)
+        np.testing.assert_allclose(np.std(states - rest), 0.02, rtol=0.15)
+    np.testing.assert_allclose(drawn[:, 8:10], init_states[:, 8:10], atol=1e-6)  # the fingers are not touched
+
+
 def test_the_start_state_is_the_one_given_not_the_settled_one(blind_env, init_states):
     start = blind_env.reset(SEED, init_states[2])
     np.testing.assert_array_equal(start.init_state, init_states[2])

@@ -10,12 +10,11 @@ TASKS=$task DEMOS=20 STEPS=600 EPISODES=200 NPROC=$nproc bash "$root/scripts/mak
 start=$folder/start/sft/checkpoints/step_000600/policy
 
 for seed in 0 1 2; do
-  train "seed$seed" 20 "task.task_names_to_use=[$task]" "algo.pretrained_path=$(hydra_string "$start")" "seed=$seed"
-  evaluate "seed$seed" "$(policy "seed$seed" 20)" 200 --tasks "$task"
+  train "seed$seed" 15 "task.task_names_to_use=[$task]" "algo.pretrained_path=$(hydra_string "$start")" "seed=$seed"
+  evaluate "seed$seed" "$(policy "seed$seed" 15)" 200 --tasks "$task"
 done
-evaluate seed0 "$(policy seed0 20)" 200 --tasks "$task" --cfg-scale 1 1.5 2 3
 
-# As long as CFG-Flow took, with the same demonstrations.
+# As long as the start and CFG-Flow took, with the same demonstrations.
 mkdir -p "$folder/more_sft"
 cp -rn "$folder/start/demonstrations" "$folder/more_sft/"
-TASKS=$task DEMOS=20 STEPS=4800 EPISODES=200 NPROC=$nproc bash "$root/scripts/make_small_pi0.sh" "$folder/more_sft"
+TASKS=$task DEMOS=20 STEPS=3600 EPISODES=200 NPROC=$nproc bash "$root/scripts/make_small_pi0.sh" "$folder/more_sft"
