@@ -6,7 +6,6 @@ in 50 steps. So images are rendered only at the steps that are asked for, and re
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +14,8 @@ import numpy as np
 from ript.data.norm_stats import ACTION_DIM
 from ript.env_runner.control_step import ControlStep
 from ript.env_runner.libero_benchmark import LiberoBenchmark
-from ript.env_runner.libero_simulator import (
-    CameraGate,
-    make_context_current,
-    make_control_env,
-    put_fixtures_back,
-    until_placed,
-)
+from ript.env_runner.libero_layout import draw_layout, flattened_state, scene_hash
+from ript.env_runner.libero_simulator import CameraGate, make_context_current, make_control_env
 
 AGENTVIEW = "agentview_image"
 CAMERAS = (AGENTVIEW, "robot0_eye_in_hand_image")
@@ -29,10 +23,6 @@ PROPRIOCEPTION = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
 
 _DO_NOTHING = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 """No motion, gripper open: what the official evaluation plays while objects settle."""
-
-ARM_NOISE = 0.02
-"""Standard deviation in rad of each arm joint around its rest position in a drawn layout: robosuite's default, and
-what the benchmark's initial states were made with."""
 
 Observation = dict[str, np.ndarray]
 """What the policy's adapter reads, as LIBERO gives it: the images `agentview_image` and
@@ -128,7 +118,7 @@ class LiberoEnv:
 
     def get_state(self) -> np.ndarray:
         """The flattened simulator state `(D,)` float64 now: time, joint positions, joint velocities."""
-        return np.array(self.simulator.sim.get_state().flatten(), dtype=np.float64)
+        return flattened_state(self.simulator)
 
     def reset(self, scene_seed: int, init_state: np.ndarray | None = None, num_steps_wait: int = 10) -> StartOfEpisode:
         """Start an episode.
@@ -149,11 +139,12 @@ class LiberoEnv:
             raise ValueError(f"scene_seed and num_steps_wait cannot be negative, got {scene_seed} and {num_steps_wait}")
         given = None if init_state is None else self._checked_state(init_state)
         self._cannot_step = "step_chunk after a reset that failed"
-        self._draw_layout(scene_seed)
-        state = self._drawn_state(scene_seed) if given is None else given
+        self._open_gates(())
+        drawn = draw_layout(self.simulator, scene_seed)
+        state = drawn if given is None else given
         self._open_gates(CAMERAS if num_steps_wait == 0 else ())
         raw = self._control.set_init_state(state)
-        init_hash = self._hash_scene(state)
+        init_hash = scene_hash(self.simulator, state)
         images = self._known_images((init_hash, num_steps_wait))
         for step in range(1, num_steps_wait + 1):
             self._open_gates(CAMERAS if step == num_steps_wait and not images else ())
@@ -241,27 +232,9 @@ class LiberoEnv:
         if self._control is None:
             raise RuntimeError(f"{self._label} is closed")
 
-    def _draw_layout(self, scene_seed: int) -> None:
-        simulator = self.simulator
-        self._open_gates(())
-        simulator.seed(scene_seed)
-        put_fixtures_back(simulator)
-        # Not ControlEnv.reset: its retry loop swallows every exception, even KeyboardInterrupt.
-        until_placed(simulator.reset)
-        # A soft reset keeps the gripper's integrated command, a fresh model starts at zero.
-        gripper = simulator.robots[0].gripper
-        gripper.current_action = np.zeros_like(gripper.current_action)
-
     def _known_images(self, start: tuple[str, int]) -> Observation:
         """The images of the last start, if this one is the same, as in a group of rollouts; else none."""
         return self._start_images[1] if self._start_images is not None and self._start_images[0] == start else {}
-
-    def _drawn_state(self, scene_seed: int) -> np.ndarray:
-        """The layout that was drawn, the arm a little off its rest position as in the benchmark's initial states."""
-        state = self.get_state()
-        joints = 1 + np.array(self.simulator.robots[0]._ref_joint_pos_indexes)  # after the time
-        state[joints] += np.random.default_rng(scene_seed).normal(0, ARM_NOISE, len(joints))
-        return state
 
     def _checked_state(self, init_state: np.ndarray) -> np.ndarray:
         state = np.array(init_state, dtype=np.float64)
@@ -285,21 +258,6 @@ class LiberoEnv:
 
     def _observation(self, raw: dict[str, Any]) -> Observation:
         return {name: np.asarray(raw[name]) for name in (*self._gates, *PROPRIOCEPTION)}
-
-    def _hash_scene(self, state: np.ndarray) -> str:
-        # A reset moves bodies of the model; geoms tell scenes of different assets apart.
-        model = self.simulator.sim.model
-        digest = hashlib.sha256()
-        for array in (
-            model.body_pos,
-            model.body_quat,
-            model.geom_pos,
-            model.geom_quat,
-            model.geom_size,
-            state,
-        ):
-            digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
-        return digest.hexdigest()
 
 
 def _checked_actions(actions: np.ndarray) -> np.ndarray:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from ript.env_runner.libero_layout import until_placed
 from ript.env_runner.rendering import configure_rendering
-
-_MAX_PLACEMENT_TRIES = 100
-
-_T = TypeVar("_T")
 
 
 class CameraGate:
@@ -63,32 +59,6 @@ def make_control_env(bddl_file: str, image_size: int, render_images: bool) -> An
             ignore_done=True,  # the runner ends episodes, not robosuite's horizon of 1000 steps
         )
     )
-
-
-def until_placed(draw: Callable[[], _T]) -> _T:
-    """Call `draw` until LIBERO's rejection sampling finds a layout without collisions, as LIBERO does."""
-    from robosuite.utils.errors import RandomizationError
-
-    for _ in range(_MAX_PLACEMENT_TRIES - 1):
-        try:
-            return draw()
-        except RandomizationError:
-            continue
-    return draw()
-
-
-def put_fixtures_back(simulator: Any) -> None:
-    """Stand the fixtures where the model's XML has them, as a hard reset does.
-
-    A reset draws new places for them and writes them into the model. It also places objects on fixtures relative to
-    where their regions are at that moment, which is right only for fixtures that were not moved yet.
-    """
-    model = simulator.sim.model
-    for fixture in simulator.fixtures:
-        body = simulator.model.worldbody.find(f".//body[@name='{fixture.root_body}']")
-        index = model.body_name2id(fixture.root_body)
-        model.body_pos[index] = [float(x) for x in body.get("pos", "0 0 0").split()]
-        model.body_quat[index] = [float(x) for x in body.get("quat", "1 0 0 0").split()]
 
 
 def make_context_current(sim: Any) -> None:

@@ -176,9 +176,7 @@ def test_a_layout_drawn_from_a_seed_is_reproduced_by_the_seed_and_by_its_state(b
     assert np.abs(other.init_state - drawn.init_state).max() > 1e-3
 
 
-def test_the_arm_of_a_drawn_layout_is_as_far_off_its_rest_position_as_in_the_benchmark_s_states(
-    blind_env, init_states
-):
+def test_the_arm_of_a_drawn_layout_is_as_far_off_its_rest_position_as_in_the_benchmark_s_states(blind_env, init_states):
     drawn = np.array([blind_env.reset(seed, num_steps_wait=0).init_state for seed in range(50)])
     arm = slice(1, 8)  # after the time
     rest = blind_env.simulator.robots[0].init_qpos

@@ -7,7 +7,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 task=pick_up_the_ketchup_and_place_it_in_the_basket
-start=$folder/start/sft/checkpoints/step_000600/policy
+start=$folder/start/sft/checkpoints/step_000450/policy
 [[ -d $start ]] || fail 2 "$start is missing: run one_task.sh with this folder first"
 demonstrations=$(hydra_string "$folder/start/demonstrations/libero_object")
 

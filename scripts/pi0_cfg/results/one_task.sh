@@ -6,8 +6,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 task=pick_up_the_ketchup_and_place_it_in_the_basket
-TASKS=$task DEMOS=20 STEPS=600 EPISODES=200 NPROC=$nproc bash "$root/scripts/make_small_pi0.sh" "$folder/start"
-start=$folder/start/sft/checkpoints/step_000600/policy
+TASKS=$task DEMOS=20 STEPS=450 EPISODES=200 NPROC=$nproc bash "$root/scripts/make_small_pi0.sh" "$folder/start"
+start=$folder/start/sft/checkpoints/step_000450/policy
 
 for seed in 0 1 2; do
   train "seed$seed" 15 "task.task_names_to_use=[$task]" "algo.pretrained_path=$(hydra_string "$start")" "seed=$seed"

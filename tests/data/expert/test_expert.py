@@ -10,7 +10,7 @@ from ript.data.expert.scene import Predicate, Scene
 from ript.env_runner.libero_benchmark import LiberoBenchmark
 from ript.env_runner.libero_env import LiberoEnv
 
-SCENE_SEED = 3_500_000_000
+SCENE_SEED = 3_500_000_001
 
 
 @pytest.mark.parametrize(
@@ -54,5 +54,6 @@ def test_objects_on_fixtures_are_drawn_where_a_hard_reset_draws_them():
     stock = ControlEnv(bddl_file_name=bddl_file, use_camera_obs=False, has_offscreen_renderer=False)
     stock.seed(2)
     stock.reset()
-    np.testing.assert_array_equal(drawn, stock.get_sim_state())
+    but_the_arm = np.r_[0, 8 : len(drawn)]  # the time, then seven joints, which stock LIBERO leaves at rest
+    np.testing.assert_array_equal(drawn[but_the_arm], stock.get_sim_state()[but_the_arm])
     stock.close()
