@@ -23,8 +23,9 @@ ablate() {
 ablate self_imitation algo.advantage_weighting=none
 ablate no_unconditional algo.alpha_uncond=0
 ablate dropout algo.loss_mode=dropout
-ablate no_average algo.ema_decay=0
+ablate ten_steps algo.num_denoise_steps=10
 ablate two_epochs algo.num_epochs=2
+ablate no_average algo.ema_decay=0
 ablate no_replay algo.replay_iterations=1
 ablate no_augmentation algo.shift=0 algo.jitter=0
 ablate demonstrations algo.demonstration_share=0.25 "paths.demonstrations=$demonstrations"
