@@ -20,4 +20,4 @@ evaluate seed0_2_steps "$(policy seed0 15)" 100 --tasks "$task" --denoise-steps 
 # As long as the start and CFG-Flow took, with the same demonstrations.
 mkdir -p "$folder/more_sft"
 cp -rn "$folder/start/demonstrations" "$folder/more_sft/"
-TASKS=$task DEMOS=20 STEPS=2700 EPISODES=200 NPROC=$nproc bash "$root/scripts/make_small_pi0.sh" "$folder/more_sft"
+TASKS=$task DEMOS=20 STEPS=2700 EPISODES=100 NPROC=$nproc bash "$root/scripts/make_small_pi0.sh" "$folder/more_sft"
