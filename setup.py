@@ -10,7 +10,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["ript*"]),
-    package_data={"ript": ["assets/**", "report/*.html"]},
+    package_data={"ript": ["assets/**", "results/*.html"]},
     install_requires=[
         "torch==2.13.0",
         "transformers==5.23.0",

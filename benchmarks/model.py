@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from transformers import PI0ForConditionalGeneration
 
+from ript.flow.path import masked_flow_loss, path_sample
+from ript.flow.samplers import sample_actions
 from ript.models.pi0.conditioning import POSITIVE, UNCONDITIONAL
 from ript.models.pi0.config import (
     GemmaSizes,
@@ -26,9 +28,7 @@ from ript.models.pi0.config import (
     public_architecture,
     small_pi0_config,
 )
-from ript.models.pi0.flow import masked_flow_loss, path_sample
 from ript.models.pi0.modeling import Pi0FlowModel, Prefix
-from ript.models.pi0.sampler import sample_actions
 
 STEPS = 10
 BRANCHES = (POSITIVE, UNCONDITIONAL)

@@ -13,9 +13,9 @@ import time
 
 import numpy as np
 
-from ript.env_runner.libero_benchmark import LiberoBenchmark
-from ript.env_runner.libero_env import LiberoEnv
-from ript.env_runner.libero_simulator import make_control_env
+from ript.simulators.libero.benchmark import LiberoBenchmark
+from ript.simulators.libero.env import LiberoEnv
+from ript.simulators.libero.simulator import make_control_env
 
 
 def seconds_of_chunk(env: LiberoEnv, actions: np.ndarray, observe_every: int | None) -> float:

@@ -22,9 +22,9 @@ done
 ((nproc <= 32 && 32 % nproc == 0)) || fail 2 "NPROC=$nproc is not valid: expected a divisor of 32"
 
 prepare
-"$venv/bin/python" -m ript.data.collect --suite "$suite" --tasks "${tasks[@]}" --demos-per-task "$demos" \
+"$venv/bin/python" -m ript.demonstrations.collect --suite "$suite" --tasks "${tasks[@]}" --demos-per-task "$demos" \
   --out "$folder/demonstrations" --seed "$seed" --image-size 96 --image-every 10
-"$venv/bin/python" -m ript.data.compute_norm_stats --data "$folder/demonstrations/$suite" --out "$folder/norm_stats.json"
+"$venv/bin/python" -m ript.demonstrations.compute_norm_stats --data "$folder/demonstrations/$suite" --out "$folder/norm_stats.json"
 
 printf -v last 'step_%06d' "$steps"
 policy=$folder/sft/checkpoints/$last/policy

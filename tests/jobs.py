@@ -11,11 +11,11 @@ from samples import episode
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.reward_functions.libero import SuccessReward
 from ript.algos.rl_optimizers.cfg_flow_optimizer_pi0 import CFGFlowOptimizerPI0
+from ript.algos.rl_optimizers.contexts import ContextLoader
 from ript.algos.rl_optimizers.file_counter import make_counter, reset_global_counter
 from ript.algos.rl_optimizers.fit_metrics import window_range_sums
 from ript.algos.rl_optimizers.metrics import rollout_metrics, update_metrics
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
-from ript.data.contexts import ContextLoader
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER, PI0_OFT_Policy
 from ript.checks import one_of
-from ript.env_runner.libero_env import ChunkResult, Observation, StartOfEpisode
 from ript.env_runner.pi0_libero_runner import Pi0LiberoRunner
+from ript.env_runner.vec_env import ChunkResult, Observation, StartOfEpisode
 from ript.models.pi0.checkpoint import save_model
 from ript.models.pi0.config import small_pi0_config
 from ript.models.pi0.modeling import Pi0FlowModel

@@ -12,7 +12,7 @@ import numpy as np
 import planar
 
 import ript.evaluation.evaluate as evaluate
-from ript.env_runner.libero_env import ChunkResult
+from ript.env_runner.vec_env import ChunkResult
 from ript.evaluation.__main__ import main
 
 

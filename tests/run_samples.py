@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ript.evaluation.videos import Film, write_video
+from ript.results.videos import Film, write_video
 
 TASKS = ("open_the_drawer", "push_the_plate")
 CONFIG = """

@@ -11,16 +11,16 @@ from tqdm import tqdm
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.checks import in_range, whole_number
-from ript.data.windows import Stride
 from ript.env_runner.episode import Episode
-from ript.env_runner.libero_benchmark import LiberoBenchmark
-from ript.env_runner.libero_env import LiberoEnv
 from ript.env_runner.player import Player, PlayOptions
 from ript.env_runner.rollout import RolloutStart
 from ript.env_runner.workers import EnvPool
 from ript.env_vars import EnvSettings
-from ript.evaluation.success import Tally, summarize
-from ript.evaluation.videos import VIDEOS, Film, write_video
+from ript.results.success import Tally, summarize
+from ript.results.videos import VIDEOS, Film, write_video
+from ript.simulators.libero.benchmark import LiberoBenchmark
+from ript.simulators.libero.env import LiberoEnv
+from ript.storage.windows import Stride
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Pi0LiberoRunner:
     """Rollouts of a policy on the tasks of one LIBERO suite.
 
     Args:
-        benchmark_name: a suite, see `ript.env_runner.libero_benchmark.SUITE_MAX_STEPS`.
+        benchmark_name: a suite, see `ript.simulators.libero.benchmark.SUITE_MAX_STEPS`.
         rollouts_per_env: evaluation rollouts per task.
         num_parallel_envs: simulator processes.
         max_episode_length: steps after waiting; None is the suite's. A value given is never overwritten.
@@ -168,7 +168,7 @@ class Pi0LiberoRunner:
     def run(
         self, policy: PI0_OFT_Policy, n_video: int = 0, do_tqdm: bool = False, cfg_scale: float | None = None
     ) -> dict[str, Any]:
-        """Evaluates on the tasks of the runner: see `ript.evaluation.success.summarize` for the result."""
+        """Evaluates on the tasks of the runner: see `ript.results.success.summarize` for the result."""
         return summarize(self.evaluate(policy, n_video, do_tqdm, cfg_scale=cfg_scale))
 
     def evaluate(
@@ -193,7 +193,7 @@ class Pi0LiberoRunner:
         with tqdm(total=total, desc="evaluation", unit="rollout", disable=not do_tqdm) as bar:
             for name in self.task_names:
                 for index, episode in self.play_evaluation(name, policy, indices, cfg_scale, film):
-                    tallies[name] = tallies[name].add(episode)
+                    tallies[name] = tallies[name].add(episode.success, episode.total_reward)
                     self._save_video(video_dir, Film(name, index, episode.success), episode)
                     bar.update()
                     done = sum(tallies.values(), Tally())

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ript.data.norm_stats import NormStats
+from ript.models.pi0.norm_stats import NormStats
 
 IMAGE_KEYS = {"base_0_rgb": "agentview_image", "left_wrist_0_rgb": "robot0_eye_in_hand_image"}
 """π0's camera name → LIBERO's observation key."""

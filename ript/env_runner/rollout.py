@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ript.data.norm_stats import PADDED_DIM, NormStats
 from ript.env_runner.episode import Episode
-from ript.env_runner.libero_env import ChunkResult, Observation, StartOfEpisode
 from ript.env_runner.pi0_runner_utils import actions_to_env, libero_obs_to_pi0, raw_state
+from ript.env_runner.vec_env import ChunkResult, Observation, StartOfEpisode
+from ript.models.pi0.config import PADDED_DIM
+from ript.models.pi0.norm_stats import NormStats
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.algos.rl_optimizers.contexts import LAYOUT_SEED
 from ript.checks import in_range, one_of
-from ript.data.contexts import LAYOUT_SEED
 from ript.env_runner.episode import Episode
-from ript.env_runner.libero_benchmark import select_tasks
 from ript.env_runner.pi0_libero_runner import Pi0LiberoRunner
 from ript.env_vars import EnvSettings
 from ript.evaluation.episode_log import EpisodeLog, EpisodeRecord, select
@@ -26,6 +25,7 @@ from ript.evaluation.films import film_task
 from ript.evaluation.protocol import EPISODES, EVALUATION, WAIT_STEPS, Plan, Protocol, Setting, open_evaluation
 from ript.evaluation.summary import write_summary
 from ript.models.pi0.conditioning import CONDITION_MODES
+from ript.simulators.libero.benchmark import select_tasks
 
 logger = logging.getLogger(__name__)
 

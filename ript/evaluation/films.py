@@ -10,7 +10,7 @@ from typing import Any
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.evaluation.episode_log import EpisodeRecord
 from ript.evaluation.protocol import Setting
-from ript.evaluation.videos import VIDEOS, Film, films_in, write_video
+from ript.results.videos import VIDEOS, Film, films_in, write_video
 
 logger = logging.getLogger(__name__)
 

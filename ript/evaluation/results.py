@@ -8,7 +8,7 @@ from typing import Any
 
 from ript.evaluation.episode_log import EpisodeRecord, select
 from ript.evaluation.protocol import Plan, Setting
-from ript.evaluation.success import wilson_interval
+from ript.results.success import wilson_interval
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from ript.evaluation.episode_log import EpisodeRecord, read_log, select
 from ript.evaluation.films import find_films
 from ript.evaluation.protocol import Plan, Protocol, read_evaluation
 from ript.evaluation.results import Counts, SettingResult, compare
-from ript.evaluation.videos import VIDEOS, Film
-from ript.report.figures import Interval, histogram, rows_plot, series_plot
-from ript.report.page import Page, Plot, Section, Table, Text, Video, Videos, write_page
+from ript.results.figures import Interval, histogram, rows_plot, series_plot
+from ript.results.page import Page, Plot, Section, Table, Text, Video, Videos, write_page
+from ript.results.videos import VIDEOS, Film
 
 SUMMARY = "summary"
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from ript.evaluation.videos import VIDEOS, Film, films_in
 from ript.json_files import read_json
-from ript.report.curves import Curve
+from ript.results.curves import Curve
+from ript.results.videos import VIDEOS, Film, films_in
 
 METRICS, DIAGNOSES, CONFIG, STARTS = "metrics.jsonl", "diagnosis.jsonl", "config.yaml", "run.json"
 

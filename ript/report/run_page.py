@@ -5,11 +5,11 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from ript.evaluation.success import wilson_interval
-from ript.evaluation.videos import VIDEOS
-from ript.report.page import Page, Section, Table, Text, Video, Videos, write_page
 from ript.report.run_folder import Line, RunFolder, read_run, step_folder
 from ript.report.run_plots import gradient_plot, loss_plot, memory_plot, success_plots, time_plot
+from ript.results.page import Page, Section, Table, Text, Video, Videos, write_page
+from ript.results.success import wilson_interval
+from ript.results.videos import VIDEOS
 
 REPORT = "report"
 FILMS = 24

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from omegaconf import OmegaConf
 
-from ript.report.curves import Rates, curves_plot, pool, rates, smoothing_window, success_plot
-from ript.report.page import Plot
 from ript.report.run_folder import Line, RunFolder
+from ript.results.curves import Rates, curves_plot, pool, rates, smoothing_window, success_plot
+from ript.results.page import Plot
 
 LOSSES = {"fm_loss": "total", "fm_loss_pos": "positive branch", "fm_loss_uncond": "unconditional branch"}
 GRADIENTS = {"gradient_norm_model": "model", "gradient_norm_header": "header"}

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
-from ript.data.norm_stats import ACTION_DIM, PADDED_DIM
 from ript.device import choose_device
 from ript.env_runner.pi0_runner_utils import actions_to_env, collate_observations
+from ript.models.pi0.config import ACTION_DIM, PADDED_DIM
 from ript.serve.codec import MessageError
 from ript.serve.observation import KEYS, Request, read_request
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ript.data.norm_stats import STATE_DIM, NormStats
+from ript.models.pi0.config import STATE_DIM
+from ript.models.pi0.norm_stats import NormStats
 from ript.serve.codec import MessageError
 
 IMAGE_KEYS = {"base_0_rgb": "observation/image", "left_wrist_0_rgb": "observation/wrist_image"}

@@ -113,7 +113,7 @@ def norm_stats_far_off(history: History) -> Diagnosis | None:
                 "norm_stats_far_off",
                 f"normalised {what}: {fault}",
                 "the statistics are of another robot, data set or mode: set algo.norm_stats_path, or compute them with "
-                "python -m ript.data.compute_norm_stats",
+                "python -m ript.demonstrations.compute_norm_stats",
             )
     return None
 

@@ -13,9 +13,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ript.device import choose_device
 from ript.distributed import Distributed
-from ript.evaluation.success import describe, merge, summarize
-from ript.evaluation.videos import VIDEOS
 from ript.report.run_folder import step_folder
+from ript.results.success import describe, merge, summarize
+from ript.results.videos import VIDEOS
 from ript.training.build import Parts, build_parts, check_config
 from ript.training.checkpoint import POLICY, find_checkpoint, load_state, replay_name, save_checkpoint
 from ript.training.diagnosis import Diagnostician

@@ -13,10 +13,10 @@ import psutil
 import torch
 
 from ript.distributed import Distributed
-from ript.evaluation.videos import VIDEOS
 from ript.json_files import read_json
 from ript.report.run_folder import METRICS, STARTS, step_folder
 from ript.report.run_page import write_report
+from ript.results.videos import VIDEOS
 from ript.training.memory import GIB
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ import pytest
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.env_runner.episode import Episode
-from ript.env_runner.libero_benchmark import SUITE_MAX_STEPS
 from ript.env_runner.pi0_libero_runner import Pi0LiberoRunner
 from ript.env_vars import EnvSettings, read_env_settings
+from ript.simulators.libero.benchmark import SUITE_MAX_STEPS
 
 TASK = planar.TASKS[0]
 BOWL = "pick_up_the_black_bowl_between_the_plate_and_the_ramekin_and_place_it_on_the_plate"

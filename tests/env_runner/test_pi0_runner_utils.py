@@ -5,7 +5,6 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER
-from ript.data.norm_stats import NormStats
 from ript.env_runner.pi0_runner_utils import (
     actions_to_env,
     actions_to_labels,
@@ -14,6 +13,7 @@ from ript.env_runner.pi0_runner_utils import (
     quat_to_axis_angle,
     raw_state,
 )
+from ript.models.pi0.norm_stats import NormStats
 
 STATS = NormStats.load(DEFAULT_FOLDER / "norm_stats.json")
 

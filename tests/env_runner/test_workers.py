@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from ript.env_runner import workers
-from ript.env_runner.libero_benchmark import LiberoBenchmark
-from ript.env_runner.libero_env import LiberoEnv
 from ript.env_runner.workers import EnvPool, WorkerError
+from ript.simulators.libero.benchmark import LiberoBenchmark
+from ript.simulators.libero.env import LiberoEnv
 
 SCRIPT = """
 import sys, time

@@ -21,13 +21,13 @@ from planar_evaluation import EvaluationRunner, command
 
 import ript.evaluation.evaluate as evaluate
 from ript.env_runner.episode import Episode
-from ript.env_runner.libero_benchmark import LiberoBenchmark
-from ript.env_runner.libero_env import LiberoEnv
 from ript.env_runner.workers import WorkerError
 from ript.evaluation.__main__ import main, parse_arguments
 from ript.evaluation.episode_log import EPISODE_LOG, EpisodeRecord, read_log
 from ript.evaluation.evaluated_policy import identify_policy
 from ript.models.pi0.weights_file import sha256
+from ript.simulators.libero.benchmark import LiberoBenchmark
+from ript.simulators.libero.env import LiberoEnv
 
 
 @pytest.fixture(autouse=True)

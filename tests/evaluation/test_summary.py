@@ -18,7 +18,7 @@ from ript.evaluation.episode_log import EpisodeRecord
 from ript.evaluation.films import choose, film_task, find_films
 from ript.evaluation.results import count
 from ript.evaluation.summary import write_summary
-from ript.evaluation.videos import Film, write_video
+from ript.results.videos import Film, write_video
 
 
 class Page(HTMLParser):

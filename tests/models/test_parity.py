@@ -6,12 +6,12 @@ import pytest
 import torch
 from golden_folders import KINDS, LAYOUTS, golden_io, golden_prefix, write_foreign_folder
 
+from ript.flow.path import path_sample
+from ript.flow.samplers import sample_actions
 from ript.models.pi0.checkpoint import find_policy_card, load_model
 from ript.models.pi0.conditioning import POSITIVE
 from ript.models.pi0.config import Kind
-from ript.models.pi0.flow import path_sample
 from ript.models.pi0.modeling import Pi0FlowModel
-from ript.models.pi0.sampler import sample_actions
 
 EVERYWHERE = [
     pytest.param(kind, layout, attention, id=f"{kind}-{layout}-{attention}")

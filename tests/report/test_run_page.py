@@ -11,11 +11,11 @@ import pytest
 from html_outline import Outline
 from run_samples import TASKS, evaluation, film, iteration, sft_iteration, write_run
 
-from ript.evaluation.videos import Film
 from ript.report.__main__ import main
 from ript.report.run_folder import read_run
 from ript.report.run_page import duration, make_page, write_report
 from ript.report.run_plots import success_plots
+from ript.results.videos import Film
 
 EVALUATIONS = (evaluation(0, (1, 0)), evaluation(10, (4, 2)), evaluation(20, (9, 3)))
 LINES = [EVALUATIONS[0], *map(iteration, range(1, 11)), EVALUATIONS[1], *map(iteration, range(11, 21)), EVALUATIONS[2]]

@@ -9,20 +9,20 @@ import numpy as np
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from ript.algos.advantages import Weighting, positive_weights, rloo_advantages
+from ript.algos.losses.cfg_flow import LossMode
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
-from ript.algos.rl_optimizers.advantages import Weighting, positive_weights, rloo_advantages
-from ript.algos.rl_optimizers.cfg_flow_loss import LossMode
 from ript.algos.rl_optimizers.metrics import rollout_metrics, update_metrics
-from ript.algos.rl_optimizers.prefix_store import PrefixStore
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.algos.rl_optimizers.update_batches import UpdateBatches
 from ript.algos.rl_optimizers.window_replay import WindowReplay
 from ript.algos.rl_optimizers.window_update import WindowUpdate
 from ript.checks import in_range, one_of, whole_number
-from ript.data.augment import Augmentation
-from ript.data.windows import ShortWindows, Stride, Window, cut_windows
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
+from ript.storage.augment import Augmentation
+from ript.storage.prefix_store import PrefixStore
+from ript.storage.windows import ShortWindows, Stride, Window, cut_windows
 
 
 class CFGFlowOptimizerPI0:

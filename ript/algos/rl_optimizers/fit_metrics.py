@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ript.data.norm_stats import Normalizer, NormStats
-from ript.data.windows import Window
 from ript.env_runner.episode import Episode
+from ript.models.pi0.norm_stats import Normalizer, NormStats
+from ript.storage.windows import Window
 
 ARM_DIM = 6
 """Commands that the controller clips to [-1, 1]; of the gripper's only the sign counts."""

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from ript.algos.rl_optimizers.fit_metrics import episode_range_sums, group_sums, range_metrics
-from ript.data.norm_stats import NormStats
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
+from ript.models.pi0.norm_stats import NormStats
 
 LOSSES = {
     "total": "fm_loss",

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ript.algos.rl_optimizers.contexts import Context, split_contexts
 from ript.algos.rl_optimizers.file_counter import cleanup_counter, make_counter, reset_global_counter
 from ript.checks import in_range, whole_number
-from ript.data.contexts import Context, split_contexts
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
 from ript.json_files import read_json

@@ -11,9 +11,9 @@ from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.rl_optimizers.fit_metrics import window_range_sums
 from ript.algos.rl_optimizers.metrics import update_metrics
 from ript.algos.rl_optimizers.window_update import WindowUpdate
-from ript.data.augment import Augmentation
-from ript.data.windows import Window
 from ript.distributed import Distributed
+from ript.storage.augment import Augmentation
+from ript.storage.windows import Window
 
 
 class SFTOptimizerPI0:

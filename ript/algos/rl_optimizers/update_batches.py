@@ -6,8 +6,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ript.checks import in_range, whole_number
-from ript.data.windows import Window
 from ript.distributed import Distributed
+from ript.storage.windows import Window
 
 FIRST_DEMONSTRATION = 2**40
 """Episode ids of demonstrations start here; those of rollouts are below."""

@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from ript.data.windows import Window
+from ript.storage.windows import Window
 
 
 class WeightedWindow(NamedTuple):

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch.optim import Optimizer
 
+from ript.algos.losses.cfg_flow import LossMode, cfg_flow_loss, draw_for_windows
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
-from ript.algos.rl_optimizers.cfg_flow_loss import LossMode, cfg_flow_loss, draw_for_windows
-from ript.algos.rl_optimizers.prefix_store import PrefixStore
 from ript.checks import in_range, one_of, whole_number
-from ript.data.windows import Window
 from ript.distributed import Distributed
+from ript.storage.prefix_store import PrefixStore
+from ript.storage.windows import Window
 
 
 class WindowUpdate:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ript.checks import one_of, whole_number
-from ript.data.norm_stats import PADDED_DIM
-from ript.models.pi0.config import GEMMA_VARIANTS, Kind, Pi0Architecture, public_architecture
+from ript.models.pi0.config import GEMMA_VARIANTS, PADDED_DIM, Kind, Pi0Architecture, public_architecture
 
 VARIANTS = ("paligemma_variant", "action_expert_variant")
 WIDTHS = ("max_action_dim", "max_state_dim")

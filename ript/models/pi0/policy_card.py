@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ript.data.norm_stats import Mode
 from ript.json_files import read_json
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.models.pi0.config import Kind
 from ript.models.pi0.lora import LoraSettings
+from ript.models.pi0.norm_stats import Mode
 
 POLICY = "policy.json"
 SCHEMA_VERSION = 1

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ript.report.curves import Curve, curves_plot, moving_average
-from ript.report.figures import write_png
 from ript.report.run_folder import RunFolder, read_run
+from ript.results.curves import Curve, curves_plot, moving_average
+from ript.results.figures import write_png
 
 WINDOW = 3
 """Iterations that a point is the mean of: their layouts differ in how hard they are."""

@@ -10,11 +10,11 @@ from golden_folders import KINDS, write_foreign_folder
 from peft import PeftModel
 from samples import episode
 
+from ript.algos.losses.cfg_flow import cfg_flow_loss, draw_for_windows
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
-from ript.algos.rl_optimizers.cfg_flow_loss import cfg_flow_loss, draw_for_windows
-from ript.data.windows import cut_windows
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.models.pi0.config import Kind
+from ript.storage.windows import cut_windows
 
 MODES: dict[str, dict[str, Any]] = {
     "everything": {},

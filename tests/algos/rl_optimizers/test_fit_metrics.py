@@ -9,9 +9,9 @@ from samples import episode
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.rl_optimizers.fit_metrics import episode_range_sums, group_sums, range_metrics, window_range_sums
-from ript.data.norm_stats import Mode, Normalizer, NormStats
-from ript.data.windows import Window
 from ript.distributed import Distributed
+from ript.models.pi0.norm_stats import Mode, Normalizer, NormStats
+from ript.storage.windows import Window
 
 
 def stats(mode: Mode = "z_score") -> NormStats:

@@ -9,8 +9,8 @@ import torch
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.reward_functions.libero import SuccessReward
 from ript.algos.rl_optimizers.cfg_flow_optimizer_pi0 import CFGFlowOptimizerPI0
+from ript.algos.rl_optimizers.contexts import ContextLoader
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
-from ript.data.contexts import ContextLoader
 from ript.training.diagnosis import Diagnostician
 
 MAY_BE_SAID = {"all_groups_failed", "all_groups_solved", "all_groups_uniform"}

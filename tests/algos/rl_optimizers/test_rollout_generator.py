@@ -11,9 +11,9 @@ import planar
 import pytest
 from samples import episode
 
+from ript.algos.rl_optimizers.contexts import ContextLoader, split_contexts
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
-from ript.data.contexts import ContextLoader, split_contexts
-from ript.data.demonstrations import Start
+from ript.demonstrations.reader import Start
 from ript.env_runner.episode import Episode
 
 K = 4

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from ript.algos.losses.cfg_flow import cfg_flow_loss, draw_for_windows
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
-from ript.algos.rl_optimizers.cfg_flow_loss import cfg_flow_loss, draw_for_windows
 from ript.algos.rl_optimizers.sft_optimizer_pi0 import SFTOptimizerPI0
-from ript.data.windows import Window
+from ript.storage.windows import Window
 
 
 def demonstrated(policy: PI0_OFT_Policy) -> list[Window]:

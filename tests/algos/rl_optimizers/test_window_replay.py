@@ -6,7 +6,7 @@ import pytest
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.rl_optimizers.window_replay import WindowReplay
-from ript.data.windows import Window
+from ript.storage.windows import Window
 
 
 @pytest.fixture

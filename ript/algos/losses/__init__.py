@@ -1,0 +1,1 @@
+"""Losses as pure functions of a policy and a batch of windows."""

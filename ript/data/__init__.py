@@ -1,1 +1,0 @@
-"""Statistics and contexts: what the policy and the rollouts start from."""

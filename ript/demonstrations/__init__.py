@@ -1,0 +1,1 @@
+"""Demonstrations: files, statistics, and how they are collected."""

@@ -1,0 +1,117 @@
+"""Computes normalisation statistics from demonstrations, in openpi's format.
+
+python -m ript.demonstrations.compute_norm_stats --data LIBERO/datasets/libero_spatial --out norm_stats.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ript import checks
+from ript.demonstrations.reader import Demonstration, Demonstrations, find_demonstrations
+from ript.models.pi0.norm_stats import NormStats
+
+logger = logging.getLogger(__name__)
+
+Stats = dict[str, dict[str, dict[str, list[float]]]]
+
+
+def summarize(samples: np.ndarray) -> dict[str, list[float]]:
+    """Mean, standard deviation and the 1 % and 99 % quantiles of each column of (N, D) samples."""
+    rows = {
+        "mean": samples.mean(0),
+        "std": samples.std(0),
+        "q01": np.quantile(samples, 0.01, axis=0),
+        "q99": np.quantile(samples, 0.99, axis=0),
+    }
+    return {name: row.tolist() for name, row in rows.items()}
+
+
+def compute_norm_stats(demonstrations: Iterable[Demonstration], delta_horizon: int | None = None) -> Stats:
+    """`{"norm_stats": {"state": {…}, "actions": {…}}}` over all steps of all demonstrations.
+
+    Args:
+        demonstrations: at least one.
+        delta_horizon: for `delta_actions`, the horizon over which actions are relative; None for absolute ones.
+    """
+    states, actions = [], []
+    for demonstration in demonstrations:
+        states.append(demonstration.proprioception)
+        if delta_horizon is None:
+            actions.append(demonstration.actions)
+        else:
+            actions.append(label_deltas(demonstration.actions, demonstration.proprioception, delta_horizon))
+    return {"norm_stats": {"state": summarize(np.concatenate(states)), "actions": summarize(np.concatenate(actions))}}
+
+
+def label_deltas(actions: np.ndarray, proprioception: np.ndarray, horizon: int) -> np.ndarray:
+    """Actions (M, 7) as `delta_actions` sees them: those of every window of H steps, relative to its start state.
+
+    Args:
+        actions: (T, 7).
+        proprioception: (T, 8).
+        horizon: H; windows start at every step.
+    """
+    rows = []
+    for start in range(len(actions)):
+        window = actions[start : start + horizon].copy()
+        window[:, :6] -= proprioception[start, :6]
+        rows.append(window)
+    return np.concatenate(rows)
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ript.demonstrations.compute_norm_stats",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, metavar="PATH", help="HDF5 files, or folders that hold them"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the JSON file to write")
+    parser.add_argument(
+        "--delta-horizon",
+        type=int,
+        default=None,
+        metavar="H",
+        help="for a policy with delta actions: the length of its action chunks (default: absolute actions)",
+    )
+    return parser.parse_args(arguments)
+
+
+def write_norm_stats(options: argparse.Namespace) -> None:
+    """Reads, computes, writes, and checks that the policy's reader takes the result. Raises ValueError or OSError."""
+    checks.whole_number("delta_horizon", options.delta_horizon, 1)
+    files = find_demonstrations(options.data)
+    demonstrations = [demo for file in tqdm(files, desc="files") for demo in Demonstrations(file)]
+    stats = compute_norm_stats(demonstrations, options.delta_horizon)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(stats, indent=2) + "\n")
+    for mode in ("z_score", "quantile"):
+        NormStats.load(options.out, mode)
+    steps = sum(len(demo) for demo in demonstrations)
+    logger.info("%s: %d steps of %d demonstrations", options.out, steps, len(demonstrations))
+
+
+def main() -> None:
+    """Runs the command; bad input ends with one line and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        write_norm_stats(parse_arguments())
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

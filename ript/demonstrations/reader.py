@@ -1,0 +1,196 @@
+"""Reads demonstrations from LIBERO's HDF5 files: the official ones and those of `ript.demonstrations.collect`.
+
+The layout is described in `ript.demonstrations.recording`. A file is checked when it is opened, images only as they
+are read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from ript.demonstrations.recording import CAMERAS
+from ript.models.pi0.config import ACTION_DIM
+
+_WIDTHS: dict[str, int | None] = {
+    "actions": ACTION_DIM,
+    "states": None,
+    "obs/ee_states": 6,
+    "obs/gripper_states": 2,
+}
+"""What every demonstration must have: dataset → width; None is any."""
+
+
+class Start(NamedTuple):
+    """What a demonstration starts from."""
+
+    init_state: np.ndarray
+    """(D,) float64 simulator state."""
+    scene_seed: int | None = None
+    """Seed that puts the fixtures where they were; None in official files."""
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One demonstration of T steps; everything but its images."""
+
+    name: str
+    """Its group in the file, `demo_0`."""
+    actions: np.ndarray
+    """(T, 7) float64 commands in [-1, 1]."""
+    proprioception: np.ndarray
+    """(T, 8) float64: position (m), axis-angle (rad), finger positions (m), like `raw_state` of an observation."""
+    image_steps: np.ndarray
+    """(N,) int64, ascending: the steps that have images."""
+    start_state: np.ndarray
+    """(D,) float64 simulator state to start from."""
+    scene_seed: int | None
+    """Seed that puts the fixtures where they were; None in official files."""
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+class Demonstrations:
+    """The demonstrations of one task, in the order of their numbers.
+
+    Args:
+        path: a LIBERO HDF5 file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not HDF5, truncated, or empty; a key is missing, of the wrong shape, or not finite. The message
+            names file and key.
+    """
+
+    language: str
+    """The instruction."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._file: h5py.File | None = None
+        self._owner = -1
+        if not self.path.is_file():
+            raise FileNotFoundError(f"demonstrations not found: {self.path}")
+        try:
+            self.language = self._read_language()
+            names = sorted(self._open()["data"], key=lambda name: int(name.removeprefix("demo_")))
+            self._demonstrations = [self._read(name) for name in names]
+        except OSError as error:
+            raise ValueError(f"{self.path}: not a readable HDF5 file ({error})") from error
+        finally:
+            self.close()
+
+    def __len__(self) -> int:
+        return len(self._demonstrations)
+
+    def __getitem__(self, index: int) -> Demonstration:
+        return self._demonstrations[index]
+
+    def __iter__(self) -> Iterator[Demonstration]:
+        return iter(self._demonstrations)
+
+    def images(self, index: int, step: int) -> dict[str, np.ndarray]:
+        """Both images (S, S, 3) uint8 of a step, by LIBERO's observation keys and as it renders them: upside down.
+
+        Raises KeyError when the step has none.
+        """
+        demonstration = self[index]
+        row = int(np.searchsorted(demonstration.image_steps, step))
+        if row == len(demonstration.image_steps) or demonstration.image_steps[row] != step:
+            raise KeyError(f"{self.path}: {demonstration.name} has no image at step {step}")
+        observations = self._open()["data"][demonstration.name]["obs"]
+        return {key: observations[name][row] for name, key in CAMERAS.items()}
+
+    def starts(self) -> list[Start]:
+        """Where the demonstrations start."""
+        return [Start(demonstration.start_state, demonstration.scene_seed) for demonstration in self]
+
+    def close(self) -> None:
+        """Closes the file; reading an image opens it again."""
+        if self._file is not None and self._owner == os.getpid():
+            self._file.close()
+        self._file = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_file": None}
+
+    def _open(self) -> h5py.File:
+        # An HDF5 handle must not be shared with the process this one was forked from.
+        if self._file is None or self._owner != os.getpid():
+            self._file, self._owner = h5py.File(self.path), os.getpid()
+        return self._file
+
+    def _read_language(self) -> str:
+        file = self._open()
+        if "data" not in file or not len(file["data"]):
+            raise self._problem("data", "holds no demonstrations")
+        try:
+            return str(json.loads(file["data"].attrs["problem_info"])["language_instruction"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._problem("data.attrs[problem_info]", "has no language_instruction") from error
+
+    def _read(self, name: str) -> Demonstration:
+        demo = self._open()["data"][name]
+        arrays = {key: self._array(demo, key, width) for key, width in _WIDTHS.items()}
+        length = len(arrays["actions"])
+        for key, array in arrays.items():
+            if len(array) != length:
+                raise self._problem(f"data/{name}/{key}", f"has {len(array)} rows, actions has {length}")
+        start_state = np.array(demo.attrs.get("init_state", arrays["states"][0]), np.float64)
+        return Demonstration(
+            name=name,
+            actions=arrays["actions"],
+            proprioception=np.concatenate([arrays["obs/ee_states"], arrays["obs/gripper_states"]], axis=1),
+            image_steps=self._image_steps(demo, length),
+            start_state=start_state,
+            scene_seed=int(demo.attrs["scene_seed"]) if "scene_seed" in demo.attrs else None,
+        )
+
+    def _array(self, demo: h5py.Group, key: str, width: int | None) -> np.ndarray:
+        where = f"{demo.name}/{key}"
+        if key not in demo:
+            raise self._problem(where, "is missing")
+        shape = demo[key].shape
+        if len(shape) != 2 or shape[0] == 0 or (width is not None and shape[1] != width):
+            raise self._problem(where, f"has shape {shape}, expected (T, {width or 'D'})")
+        array = np.asarray(demo[key], np.float64)
+        if not np.isfinite(array).all():
+            raise self._problem(where, "holds NaN or Inf")
+        return array
+
+    def _image_steps(self, demo: h5py.Group, length: int) -> np.ndarray:
+        where = f"{demo.name}/obs"
+        steps = np.asarray(demo["obs/image_steps"]) if "obs/image_steps" in demo else np.arange(length)
+        if (np.diff(steps) <= 0).any() or (len(steps) and not 0 <= steps[0] <= steps[-1] < length):
+            raise self._problem(f"{where}/image_steps", f"is not ascending within 0..{length - 1}")
+        for camera in CAMERAS if len(steps) else ():
+            if camera not in demo["obs"]:
+                raise self._problem(f"{where}/{camera}", "is missing")
+            images = demo["obs"][camera]
+            if images.ndim != 4 or len(images) != len(steps) or images.shape[3] != 3 or images.dtype != np.uint8:
+                expected = f"({len(steps)}, H, W, 3) uint8"
+                raise self._problem(f"{where}/{camera}", f"is {images.shape} {images.dtype}, expected {expected}")
+        return steps
+
+    def _problem(self, where: str, what: str) -> ValueError:
+        return ValueError(f"{self.path}: {where.removeprefix('/')} {what}")
+
+
+def find_demonstrations(paths: list[Path]) -> list[Path]:
+    """HDF5 files among files and, recursively, folders. Raises FileNotFoundError for a path that has none."""
+    files: list[Path] = []
+    for path in paths:
+        found = sorted(path.rglob("*.hdf5")) if path.is_dir() else [path] * path.is_file()
+        found = [file for file in found if not file.parent.name.endswith(".parts")]
+        if not found:
+            raise FileNotFoundError(f"no demonstrations (*.hdf5) at {path}")
+        files += found
+    return files

@@ -1,0 +1,78 @@
+"""Batches of demonstration windows, endless, split over ranks, resumable."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from ript.checks import whole_number
+from ript.demonstrations.demonstration_windows import DemonstrationWindows
+from ript.demonstrations.reader import Demonstrations
+from ript.distributed import Distributed
+from ript.storage.windows import Window
+
+
+class WindowLoader:
+    """Every window once per epoch, in an order drawn from the seed; epochs follow one another without end.
+
+    Args:
+        dataset: windows by index.
+        batch_size: windows per batch and rank.
+    """
+
+    def __init__(self, dataset: Dataset[Window], batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1):
+        whole_number("batch_size", batch_size, 1)
+        self.dataset = dataset
+        self.count: int = len(dataset)  # type: ignore[arg-type]
+        self.batch_size, self.seed = batch_size, seed
+        self.rank, self.world_size = rank, world_size
+        self.position = 0
+        """Batches this rank has drawn."""
+        self._epoch, self._order = -1, np.zeros(0, int)
+
+    def __iter__(self) -> Iterator[list[Window]]:
+        while True:
+            first = (self.position * self.world_size + self.rank) * self.batch_size
+            self.position += 1
+            yield [self.dataset[self._index(first + i)] for i in range(self.batch_size)]
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the stream stands."""
+        return {"position": self.position}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Goes on from a saved position."""
+        self.position = state["position"]
+
+    def _index(self, number: int) -> int:
+        epoch, place = divmod(number, self.count)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([self.seed, epoch]).permutation(self.count)
+        return int(self._order[place])
+
+
+def window_loader(
+    runner: Any, policy: Any, distributed: Distributed, *, batch_size: int, seed: int, demonstrations: str
+) -> WindowLoader:
+    """Batches of `demonstration_windows`."""
+    dataset = demonstration_windows(runner, policy, demonstrations=demonstrations)
+    return WindowLoader(dataset, batch_size, seed, distributed.rank, distributed.world_size)
+
+
+def demonstration_windows(runner: Any, policy: Any, *, demonstrations: str) -> DemonstrationWindows:
+    """Windows of the runner's tasks, in `<demonstrations>/<task>_demo.hdf5`, as the policy needs them.
+
+    Raises FileNotFoundError or ValueError naming file and key.
+    """
+    files = [Path(demonstrations) / f"{name}_demo.hdf5" for name in runner.task_names]
+    prompts = [runner.benchmark.get_language(runner.benchmark.get_task_id(name)) for name in runner.task_names]
+    return DemonstrationWindows(
+        [Demonstrations(file) for file in files],
+        policy.norm_stats,
+        horizon=policy.chunk_size,
+        delta_actions=policy.card.delta_actions,
+        prompts=prompts,
+    )

@@ -1,0 +1,1 @@
+"""LIBERO, byte-equal to stepping it itself and many times faster."""

@@ -1,0 +1,127 @@
+"""Demonstrates tasks in a simulator of its own: what a collecting worker process runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ript.demonstrations.demonstration_files import Try, write_part
+from ript.demonstrations.recording import Recording
+from ript.simulators.libero.benchmark import LiberoBenchmark
+from ript.simulators.libero.env import LiberoEnv
+from ript.simulators.libero.expert.expert import expert_actions
+from ript.simulators.libero.expert.fast_render import render_fast
+
+DEMONSTRATION_SEED = 3_000_000_000
+"""Scene seeds of demonstrations start here and stay below 2³². Evaluation's are below 10⁶, those of training contexts
+(`contexts.LAYOUT_SEED`) below 10⁶ + 2³¹: no demonstration shows a layout that is drawn there."""
+
+NOISE_LEVELS = (0.0, 0.05, 0.1, 0.2)
+"""Standard deviations of the noise on the first six action dimensions, one drawn for each episode."""
+NOISE_MEMORY = 0.9
+"""How much of a step's noise is still there at the next: it pushes the hand off its way for about ten steps, and the
+expert's answer is smooth. Independent noise of the same effect makes actions jitter, which a policy cannot predict."""
+
+
+def noise_steps(rng: np.random.Generator, level: float) -> Iterator[np.ndarray]:
+    """Endless noise (6,): a stationary first-order autoregressive process of standard deviation `level`."""
+    noise = rng.standard_normal(6)
+    while True:
+        yield level * noise
+        noise = NOISE_MEMORY * noise + np.sqrt(1 - NOISE_MEMORY**2) * rng.standard_normal(6)
+
+
+def demonstration_seed(seed: int, suite: str, task_id: int, number: int) -> int:
+    """The scene seed of a task's try."""
+    entropy = [seed, zlib.crc32(suite.encode()), task_id, number]
+    return DEMONSTRATION_SEED + int(np.random.SeedSequence(entropy).generate_state(1)[0] % 2**30)
+
+
+@dataclass(frozen=True)
+class DemonstratorSettings:
+    """What demonstrations depend on."""
+
+    suite: str
+    seed: int = 0
+    image_size: int = 128
+    image_every: int = 5
+    """Record images at every so many steps; 0 records none."""
+    fast_render: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For files."""
+        return dataclasses.asdict(self)
+
+
+class Demonstrator:
+    """Solves tasks of one suite with the scripted expert and writes down how. Keeps the last task's simulator."""
+
+    def __init__(self, settings: DemonstratorSettings) -> None:
+        self._settings = settings
+        self._benchmark = LiberoBenchmark(settings.suite)
+        self._task_id = -1
+        self._env: LiberoEnv | None = None
+
+    def demonstrate(self, task_id: int, number: int, part: Path) -> Try:
+        """Tries a task once in a layout of its own; a success is written to `part`."""
+        started = time.perf_counter()
+        env = self._env_of(task_id)
+        scene_seed = demonstration_seed(self._settings.seed, self._settings.suite, task_id, number)
+        recording, success = self.record(env, scene_seed, number)
+        if success:
+            write_part(part, recording)
+        seconds = round(time.perf_counter() - started, 2)
+        return Try(number, recording.scene_seed, recording.noise, success, len(recording), seconds)
+
+    def record(self, env: LiberoEnv, scene_seed: int, number: int = 0) -> tuple[Recording, bool]:
+        """One episode, and whether it solved the task.
+
+        Noise is added to the expert's commands, so that the data shows how to recover. What is executed is the label:
+        a policy plays many steps open loop, and the commands alone, with their answers to noise that the policy does
+        not have, would lead it astray.
+        """
+        rng = np.random.default_rng(scene_seed)
+        every = self._settings.image_every
+        start = env.reset(scene_seed)
+        recording = Recording(number, scene_seed, float(rng.choice(NOISE_LEVELS)), start.init_state)
+        seen, success = start.observation, False
+        commands = itertools.islice(expert_actions(env.simulator), self._benchmark.max_episode_length)
+        for command, noise in zip(commands, noise_steps(rng, recording.noise), strict=False):
+            commanded = np.clip(command, -1, 1)
+            action = commanded.copy()
+            action[:6] = np.clip(commanded[:6] + noise, -1, 1)
+            step = len(recording)
+            if every and step % every == 0:
+                recording.add_image(seen)
+            recording.add_step(env.get_state(), env.simulator._get_observations(), action, commanded)
+            is_due = bool(every) and (step + 1) % every == 0
+            result = env.step_chunk(action[None], observe_last=is_due)
+            seen, success = result.observations.get(1, {}), result.success
+            if success:
+                break
+        return recording, success
+
+    def close(self) -> None:
+        """Closes the simulator."""
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+    def _env_of(self, task_id: int) -> LiberoEnv:
+        if self._env is None or task_id != self._task_id:
+            self.close()
+            settings = self._settings
+            render_images = settings.image_every > 0
+            self._env = LiberoEnv(settings.suite, task_id, settings.image_size, render_images)
+            self._task_id = task_id
+            if settings.fast_render and render_images:
+                render_fast(self._env.simulator.sim)
+        return self._env

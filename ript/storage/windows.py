@@ -1,0 +1,86 @@
+"""Training windows: an observation, the actions that followed, and the episode's advantage."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ript.env_runner.episode import Episode
+from ript.env_runner.pi0_runner_utils import actions_to_labels
+from ript.models.pi0.norm_stats import NormStats
+
+Stride = int | Literal["last"] | None
+ShortWindows = Literal["mask", "skip"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """One training sample."""
+
+    observation: dict[str, Any]
+    """π0 observation at `start`."""
+    actions: np.ndarray
+    """(H, 7) float32, normalised; zero where padded."""
+    action_is_pad: np.ndarray
+    """(H,) bool, True after the end of the episode."""
+    advantage: float
+    episode_id: int
+    """Unique in the iteration, over all ranks."""
+    start: int
+    """First step."""
+
+
+def window_starts(episode: Episode, stride: Stride) -> list[int]:
+    """0, s, 2s, … below the episode's length; None is where its chunks start, `last` the start of the last chunk."""
+    if stride is None or stride == "last":
+        starts = [0, *np.cumsum(episode.executed)[:-1].tolist()]
+        return starts if stride is None else starts[-1:]
+    return list(range(0, episode.length, stride))
+
+
+def cut_windows(
+    episode: Episode,
+    advantage: float,
+    episode_id: int,
+    norm_stats: NormStats,
+    *,
+    horizon: int = 50,
+    stride: Stride = None,
+    short_windows: ShortWindows = "mask",
+    max_windows: int | None = None,
+    delta_actions: bool = False,
+) -> Iterator[Window]:
+    """The windows of one episode. Every executed step is in one; steps after the end are padding.
+
+    `short_windows="skip"` leaves out windows that reach past the end; `max_windows` keeps the last ones, which are
+    nearest to the outcome. Raises KeyError when no observation was recorded at a start.
+    """
+    starts = window_starts(episode, stride)
+    if short_windows == "skip":
+        starts = [start for start in starts if start + horizon <= episode.length]
+    for start in starts[-max_windows:] if max_windows else starts:
+        if start not in episode.observations:
+            seen = sorted(episode.observations)
+            raise KeyError(f"no observation at step {start} (recorded at {seen}); set observe_every to the stride")
+        executed = episode.actions[start : start + horizon]
+        start_state = episode.states[start] if delta_actions else None
+        actions, is_pad = padded_labels(executed, horizon, norm_stats, start_state)
+        yield Window(episode.observations[start], actions, is_pad, advantage, episode_id, start)
+
+
+def padded_labels(
+    actions: np.ndarray, horizon: int, norm_stats: NormStats, start_state: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Commands (n ≤ H, 7) → normalised labels (H, 7) float32, zero where padded, and the padding (H,) bool.
+
+    `start_state` as in `actions_to_labels`.
+    """
+    labels = np.zeros((horizon, actions.shape[1]), np.float32)
+    labels[: len(actions)] = actions_to_labels(actions, norm_stats, start_state)
+    return labels, np.arange(horizon) >= len(actions)
+
+
+def stack_actions(windows: Sequence[Window]) -> tuple[np.ndarray, np.ndarray]:
+    """Actions (B, H, 7) and padding (B, H) of a batch of windows."""
+    return np.stack([w.actions for w in windows]), np.stack([w.action_is_pad for w in windows])

@@ -1,0 +1,66 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ript.env_runner import rendering
+from ript.simulators.libero.rendering import configure_rendering
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch):
+    """No backend chosen; what a test chooses is undone after it."""
+    for name in ("MUJOCO_GL", "PYOPENGL_PLATFORM"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def libraries(monkeypatch, *installed):
+    monkeypatch.setattr(rendering, "_loads", lambda library: library in installed)
+
+
+@pytest.mark.parametrize("backend", ["egl", "osmesa"])
+def test_a_backend_chosen_by_the_user_is_kept(monkeypatch, backend):
+    libraries(monkeypatch)
+    monkeypatch.setenv("MUJOCO_GL", backend)
+    assert configure_rendering() == backend
+    assert os.environ["PYOPENGL_PLATFORM"] == backend
+
+
+def test_a_backend_that_needs_a_display_is_rejected_with_the_valid_ones(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    with pytest.raises(ValueError, match=r"MUJOCO_GL='glfw'.*egl, osmesa"):
+        configure_rendering()
+
+
+@pytest.mark.parametrize(
+    "installed, chosen",
+    [(("libEGL.so.1", "libOSMesa.so.8"), "egl"), (("libEGL.so.1",), "egl"), (("libOSMesa.so.8",), "osmesa")],
+)
+def test_egl_comes_before_osmesa(monkeypatch, installed, chosen):
+    libraries(monkeypatch, *installed)
+    assert configure_rendering() == chosen
+    assert (os.environ["MUJOCO_GL"], os.environ["PYOPENGL_PLATFORM"]) == (chosen, chosen)
+
+
+def test_without_a_library_one_line_says_what_to_install(monkeypatch):
+    libraries(monkeypatch)
+    with pytest.raises(RuntimeError, match=r"apt-get install libegl1 .*libosmesa6") as caught:
+        configure_rendering()
+    assert "\n" not in str(caught.value)
+    assert "MUJOCO_GL" not in os.environ
+
+
+def test_a_library_that_is_not_installed_does_not_load():
+    assert not rendering._loads("libNoSuchLibrary.so.1")
+
+
+def test_choosing_a_backend_does_not_import_the_simulator():
+    code = (
+        "import sys; from ript.simulators.libero.rendering import configure_rendering; configure_rendering(); "
+        "print('mujoco' in sys.modules)"
+    )
+    environ = {**os.environ, "MUJOCO_GL": "egl"}
+    output = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == "False"
