@@ -15,7 +15,14 @@ def observation(rng: np.random.Generator, size: int = 28) -> dict[str, Any]:
 
 
 def episode(
-    length: int, *, seed: int = 0, success: bool = False, task_id: int = 0, every: int = 50, horizon: int = 50
+    length: int,
+    *,
+    seed: int = 0,
+    success: bool = False,
+    task_id: int = 0,
+    every: int = 50,
+    horizon: int = 50,
+    episode_id: int = 0,
 ) -> Episode:
     """An episode of `length` steps in chunks of `horizon`, observed every `every` steps."""
     rng = np.random.default_rng(seed)
@@ -36,4 +43,6 @@ def episode(
         states={start: rng.normal(size=8) for start in starts},
         rewards=rewards,
         success=success,
+        episode_id=episode_id,
+        score=float(success),
     )

@@ -11,58 +11,66 @@ from ript.checks import whole_number
 from ript.demonstrations.demonstration_windows import DemonstrationWindows
 from ript.demonstrations.reader import Demonstrations
 from ript.distributed import Distributed
+from ript.seeds import Word, numpy_generator
 from ript.storage.windows import Window
 
 
 class WindowLoader:
     """Every window once per epoch, in an order drawn from the seed; epochs follow one another without end.
 
+    It goes on where it was saved on any number of ranks.
+
     Args:
         dataset: windows by index.
         batch_size: windows per batch and rank.
     """
 
-    def __init__(self, dataset: Dataset[Window], batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1):
+    def __init__(
+        self, dataset: Dataset[Window], batch_size: int, seed: int = 0, distributed: Distributed | None = None
+    ):
         whole_number("batch_size", batch_size, 1)
         self.dataset = dataset
         self.count: int = len(dataset)  # type: ignore[arg-type]
         self.batch_size, self.seed = batch_size, seed
-        self.rank, self.world_size = rank, world_size
-        self.position = 0
-        """Batches this rank has drawn."""
+        self.distributed = distributed or Distributed()
+        self.drawn = 0
+        """Windows that all ranks together have drawn."""
         self._epoch, self._order = -1, np.zeros(0, int)
 
     def __iter__(self) -> Iterator[list[Window]]:
         while True:
-            first = (self.position * self.world_size + self.rank) * self.batch_size
-            self.position += 1
+            first = self.drawn + self.distributed.rank * self.batch_size
+            self.drawn += self.distributed.world_size * self.batch_size
             yield [self.dataset[self._index(first + i)] for i in range(self.batch_size)]
 
     def state_dict(self) -> dict[str, int]:
         """Where the stream stands."""
-        return {"position": self.position}
+        return {"drawn": self.drawn}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Goes on from a saved position."""
-        self.position = state["position"]
+        """Goes on from a saved place, or from the position that earlier versions saved."""
+        if "position" in state:
+            self.drawn = state["position"] * state["world_size"] * self.batch_size
+        else:
+            self.drawn = state["drawn"]
 
     def _index(self, number: int) -> int:
         epoch, place = divmod(number, self.count)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = np.random.default_rng([self.seed, epoch]).permutation(self.count)
+            self._order = numpy_generator(Word.WINDOW_ORDER, self.seed, epoch).permutation(self.count)
         return int(self._order[place])
 
 
 def window_loader(
-    runner: Any, policy: Any, distributed: Distributed, *, batch_size: int, seed: int, demonstrations: str
+    runner: Any, policy: Any, distributed: Distributed, batch_size: int, seed: int, demonstrations: str
 ) -> WindowLoader:
     """Batches of `demonstration_windows`."""
-    dataset = demonstration_windows(runner, policy, demonstrations=demonstrations)
-    return WindowLoader(dataset, batch_size, seed, distributed.rank, distributed.world_size)
+    dataset = demonstration_windows(runner, policy, demonstrations)
+    return WindowLoader(dataset, batch_size, seed, distributed)
 
 
-def demonstration_windows(runner: Any, policy: Any, *, demonstrations: str) -> DemonstrationWindows:
+def demonstration_windows(runner: Any, policy: Any, demonstrations: str) -> DemonstrationWindows:
     """Windows of the runner's tasks, in `<demonstrations>/<task>_demo.hdf5`, as the policy needs them.
 
     Raises FileNotFoundError or ValueError naming file and key.

@@ -30,6 +30,10 @@ class Episode:
     success: bool
     valid: bool = True
     """False for a rollout that must not be learned from or counted."""
+    episode_id: int = 0
+    """Unique in the run, over all ranks, for a rollout that is learned from: context · 2¹⁶ + place in its group."""
+    score: float = 0.0
+    """What the reward function gave it."""
     frames: list[np.ndarray] = field(default_factory=list)
     """(H, W, 3) uint8 video frames, when they were asked for."""
     seconds: float = 0.0

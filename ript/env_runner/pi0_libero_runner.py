@@ -18,6 +18,7 @@ from ript.env_runner.workers import EnvPool
 from ript.env_vars import EnvSettings
 from ript.results.success import Tally, summarize
 from ript.results.videos import VIDEOS, Film, write_video
+from ript.seeds import Word, entropy
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.env import LiberoEnv
 from ript.storage.windows import Stride
@@ -248,7 +249,7 @@ class Pi0LiberoRunner:
         state = None
         if not (random_init or self.settings.disable_init_states):
             state = self.benchmark.get_task_init_states(task_id)[state_index]
-        return RolloutStart(scene_seed, state, (self.seed, task_id, index), film)
+        return RolloutStart(scene_seed, state, entropy(Word.EVALUATION, self.seed, task_id, index), film)
 
     def _open_loop(self, policy: PI0_OFT_Policy) -> int:
         return self.open_loop or policy.chunk_size

@@ -14,6 +14,7 @@ from ript.env_runner.pi0_runner_utils import actions_to_env, libero_obs_to_pi0, 
 from ript.env_runner.vec_env import ChunkResult, Observation, StartOfEpisode
 from ript.models.pi0.config import PADDED_DIM
 from ript.models.pi0.norm_stats import NormStats
+from ript.seeds import torch_generator
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,7 @@ class Rollout:
         max_episode_length: int,
         started: float,
     ):
-        entropy = np.random.SeedSequence(list(start.noise_seed)).generate_state(1, np.uint64)[0]
-        self._generator = torch.Generator().manual_seed(int(entropy >> np.uint64(1)))
+        self._generator = torch_generator(start.noise_seed)
         self.index = index
         self.start = start
         self._task_id, self._prompt = task_id, prompt

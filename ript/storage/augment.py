@@ -1,11 +1,12 @@
 """Image augmentation: random shifts and colour jitter, on uint8 images."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ript.checks import in_range, whole_number
+from ript.seeds import Word, numpy_generator
+from ript.storage.batch import Batch
 from ript.storage.windows import Window
 
 
@@ -22,14 +23,22 @@ class Augmentation:
         in_range("jitter", jitter, 0, 1)
         self.shift, self.jitter = shift, jitter
 
-    def windows(self, windows: Sequence[Window], seed: tuple[int, ...]) -> list[Window]:
-        """New windows with changed images; the given ones stay as they are."""
-        if not (self.shift or self.jitter):
-            return list(windows)
-        return [self._window(window, seed) for window in windows]
+    @property
+    def changes(self) -> bool:
+        """Whether images are changed at all."""
+        return bool(self.shift or self.jitter)
+
+    def batch(self, batch: Batch, seed: tuple[int, ...]) -> Batch:
+        """The batch with changed images; the given windows stay as they are."""
+        if not self.changes:
+            return batch
+        pairs = zip(batch.windows, batch.occurrence.tolist(), strict=True)
+        return replace(
+            batch, windows=[self._window(window, (*seed, window.episode_id, window.start, n)) for window, n in pairs]
+        )
 
     def _window(self, window: Window, seed: tuple[int, ...]) -> Window:
-        rng = np.random.default_rng([*seed, window.episode_id, window.start])
+        rng = numpy_generator(Word.AUGMENTATION, *seed)
         brightness, contrast = 1 + rng.uniform(-self.jitter, self.jitter, 2)
         images = {
             name: recolour(shifted(image, *rng.integers(-self.shift, self.shift + 1, 2)), brightness, contrast)

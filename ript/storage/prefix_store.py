@@ -4,31 +4,42 @@ from collections.abc import Sequence
 
 import torch
 
-from ript.algos.losses.cfg_flow import encode_windows
 from ript.algos.policies.pi0_oft_policy import EncodedObservation, PI0_OFT_Policy
+from ript.checks import in_range
+from ript.env_runner.pi0_runner_utils import collate_observations
 from ript.models.pi0.modeling import Prefix
 from ript.storage.windows import Window
 
 
+def encode_windows(policy: PI0_OFT_Policy, windows: Sequence[Window]) -> EncodedObservation:
+    """The encoded observations of a batch of windows."""
+    return policy.encode(collate_observations([window.observation for window in windows]))
+
+
 class PrefixStore:
-    """Encodes each window once and keeps the result on the policy's device, up to a bound.
+    """Encodes each window once per iteration and keeps the result on the policy's device, up to a bound.
 
     Exact, because it refuses a policy whose prefix is trained. Windows beyond the bound are encoded each time. A store
     serves one set of windows, which it tells apart by episode and start.
 
     Args:
         policy: one with a frozen prefix (`train_expert_only`, or adapters on the expert alone).
-        max_gib: bound of the memory.
+        reuse_prefix_gib: bound of the memory.
 
     Raises:
         ValueError: the policy's prefix is not frozen.
     """
 
-    def __init__(self, policy: PI0_OFT_Policy, max_gib: float):
+    def __init__(self, policy: PI0_OFT_Policy, reuse_prefix_gib: float = 4.0):
         if not policy.prefix_is_frozen:
-            raise ValueError("a prefix that is trained cannot be reused")
-        self.policy = policy
-        self.bytes_left = int(max_gib * 2**30)
+            raise ValueError("algo.reuse_prefix=true needs a frozen prefix: set algo.train_expert_only=true")
+        in_range("reuse_prefix_gib", reuse_prefix_gib, 0)
+        self.policy, self.max_bytes = policy, int(reuse_prefix_gib * 2**30)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets all windows."""
+        self.bytes_left = self.max_bytes
         self._kept: dict[tuple[int, int], EncodedObservation] = {}
 
     def __len__(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ript.checks import one_of, whole_number
 from ript.env_runner.episode import Episode
 from ript.env_runner.pi0_runner_utils import actions_to_labels
 from ript.models.pi0.norm_stats import NormStats
@@ -26,7 +27,7 @@ class Window:
     """(H,) bool, True after the end of the episode."""
     advantage: float
     episode_id: int
-    """Unique in the iteration, over all ranks."""
+    """The episode's; unique in the run, over all ranks."""
     start: int
     """First step."""
 
@@ -39,34 +40,51 @@ def window_starts(episode: Episode, stride: Stride) -> list[int]:
     return list(range(0, episode.length, stride))
 
 
-def cut_windows(
-    episode: Episode,
-    advantage: float,
-    episode_id: int,
-    norm_stats: NormStats,
-    *,
-    horizon: int = 50,
-    stride: Stride = None,
-    short_windows: ShortWindows = "mask",
-    max_windows: int | None = None,
-    delta_actions: bool = False,
-) -> Iterator[Window]:
-    """The windows of one episode. Every executed step is in one; steps after the end are padding.
+@dataclass(frozen=True)
+class WindowCutter:
+    """How episodes are cut into windows. Every executed step is in one; steps after the end are padding.
 
-    `short_windows="skip"` leaves out windows that reach past the end; `max_windows` keeps the last ones, which are
-    nearest to the outcome. Raises KeyError when no observation was recorded at a start.
+    Args:
+        window_stride: steps between windows; None is one per chunk, `last` the last chunk's only.
+        short_windows: `mask` what lies after the episode's end, or `skip` such windows.
+        max_windows_per_episode: keep the last ones, which are nearest to the outcome; None keeps all.
     """
-    starts = window_starts(episode, stride)
-    if short_windows == "skip":
-        starts = [start for start in starts if start + horizon <= episode.length]
-    for start in starts[-max_windows:] if max_windows else starts:
-        if start not in episode.observations:
-            seen = sorted(episode.observations)
-            raise KeyError(f"no observation at step {start} (recorded at {seen}); set observe_every to the stride")
-        executed = episode.actions[start : start + horizon]
-        start_state = episode.states[start] if delta_actions else None
-        actions, is_pad = padded_labels(executed, horizon, norm_stats, start_state)
-        yield Window(episode.observations[start], actions, is_pad, advantage, episode_id, start)
+
+    window_stride: Stride = None
+    short_windows: ShortWindows = "mask"
+    max_windows_per_episode: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.window_stride != "last":
+            whole_number("window_stride", self.window_stride, 1)
+        one_of("short_windows", self.short_windows, ("mask", "skip"))
+        whole_number("max_windows_per_episode", self.max_windows_per_episode, 1)
+
+    def cut(
+        self, episode: Episode, advantage: float, norm_stats: NormStats, horizon: int = 50, delta_actions: bool = False
+    ) -> Iterator[Window]:
+        """The windows of one episode, of `horizon` actions each.
+
+        Raises KeyError when no observation was recorded at a start, ValueError for a stride that leaves steps out.
+        """
+        if isinstance(self.window_stride, int) and self.window_stride > horizon:
+            raise ValueError(
+                f"window_stride={self.window_stride} is not valid: windows of {horizon} actions would leave steps out"
+            )
+        for start in self._starts(episode, horizon):
+            if start not in episode.observations:
+                seen = sorted(episode.observations)
+                raise KeyError(f"no observation at step {start} (recorded at {seen}); set observe_every to the stride")
+            executed = episode.actions[start : start + horizon]
+            start_state = episode.states[start] if delta_actions else None
+            actions, is_pad = padded_labels(executed, horizon, norm_stats, start_state)
+            yield Window(episode.observations[start], actions, is_pad, advantage, episode.episode_id, start)
+
+    def _starts(self, episode: Episode, horizon: int) -> list[int]:
+        starts = window_starts(episode, self.window_stride)
+        if self.short_windows == "skip":
+            starts = [start for start in starts if start + horizon <= episode.length]
+        return starts[-self.max_windows_per_episode :] if self.max_windows_per_episode else starts
 
 
 def padded_labels(

@@ -1,19 +1,22 @@
 """From the configuration to the parts of a run; every bad value is refused here, before anything slow starts."""
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from torch.optim import AdamW
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
-from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.checks import in_range, one_of, whole_number
 from ript.distributed import Distributed
 from ript.env_vars import read_env_settings
+from ript.training.learner import Learner
+from ript.training.schedule import Schedule
+from ript.training.weight_average import WeightAverage
 
 
 @dataclass
@@ -23,78 +26,102 @@ class Parts:
     policy: PI0_OFT_Policy
     env_runner: Any
     rl_optimizer: Any
-    rollout_generator: RolloutGenerator | None
+    """One of `ript.algos.rl_optimizers`: `optimize`, `state_dict`, `load_state_dict`, `save_arrays`, `load_arrays`."""
     loader: Any
-    optimizers: dict[str, Optimizer]
-    schedulers: dict[str, LRScheduler]
+    """An endless iterable of batches with `state_dict` and `load_state_dict`."""
+    learner: Learner
 
 
 def check_config(cfg: DictConfig) -> None:
     """Raises ValueError for values that no part's constructor looks at."""
     whole_number("seed", cfg.seed, 0)
+    in_range("seed", cfg.seed, 0, 2**32 - 1)
     whole_number("num_threads", cfg.num_threads, 1)
     for key in ("n_steps", "rollout_steps", "save_interval", "log_interval", "cut", "keep_checkpoints"):
         whole_number(f"training.{key}", cfg.training[key], 1)
+    one_of("training.resume", cfg.training.resume, (True, False, "auto"))
     whole_number("rollout.interval", cfg.rollout.interval, 1)
     whole_number("rollout.n_video", cfg.rollout.n_video, 0)
     in_range("rollout.cfg_scale", cfg.rollout.cfg_scale, 0)
     for beta in cfg.algo.betas:
         in_range("algo.betas", beta, 0, 1)
-    for key in ("lr", "header_lr", "weight_decay"):
-        in_range(f"algo.{key}", cfg.algo[key], 0)
-    whole_number("algo.warmup_steps", cfg.algo.warmup_steps, 0)
-    one_of("algo.lr_schedule", cfg.algo.lr_schedule, ("constant", "cosine"))
+    in_range("algo.weight_decay", cfg.algo.weight_decay, 0)
     in_range("algo.ema_decay", cfg.algo.ema_decay, 0, 1)
     one_of("logging.wandb.mode", cfg.logging.wandb.mode, ("disabled", "offline", "online"))
+    make_schedule(cfg)
 
 
 def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path | None = None) -> Parts:
-    """Builds the parts, the policy last: it is what takes long. Raises ValueError or FileNotFoundError.
+    """Builds the parts; the policy, which takes long, after what can be checked without it.
 
     `resumed_policy` is the policy folder of the checkpoint that the run goes on from; it replaces the configuration's.
+    Raises ValueError or FileNotFoundError.
     """
-    runner = _target(cfg.algo.env_runner)(settings=read_env_settings())
-    parts: dict[str, Any] = {"distributed": distributed}
-    if "rollout_generator" in cfg.algo:
-        parts["rollout_generator"] = _target(cfg.algo.rollout_generator)(env_runner=runner, distributed=distributed)
-        parts["reward_function"] = _target(cfg.reward_function)()
-    rl_optimizer = _target(cfg.algo.rl_optimizer)(**parts)
+    algo = cfg.algo
+    scope: dict[str, Any] = {**algo, **cfg.task, **cfg.paths, "seed": cfg.seed, "use_tqdm": cfg.logging.use_tqdm}
+    scope |= {"rollouts_per_env": cfg.rollout.rollouts_per_env, "distributed": distributed}
+    runner = scope["runner"] = scope["env_runner"] = build(algo.env_runner, scope, settings=read_env_settings())
+    scope["reward_function"] = build(cfg.reward_function, scope)
+    for name in ("rollout_generator", "weighting", "loss", "cutter", "augmentation"):
+        if name in algo:
+            scope[name] = build(algo[name], scope)
     device_id = distributed.device.index if distributed.device.type == "cuda" else None
     start = {} if resumed_policy is None else {"pretrained_path": str(resumed_policy), "random_weights": False}
-    policy = _target(cfg.algo.policy)(device_id, **start)
-    loader = _target(cfg.algo.loader)(runner=runner, policy=policy, distributed=distributed)
-    if cfg.algo.get("demonstration_share"):
-        rl_optimizer.batches.demonstrations = _target(cfg.algo.demonstration_windows)(runner=runner, policy=policy)
+    policy = scope["policy"] = build(algo.policy, scope, device_id=device_id, **start)
     runner.check_policy(policy)
-    if cfg.algo.get("reuse_prefix") and not policy.prefix_is_frozen:
-        raise ValueError("algo.reuse_prefix=true needs a frozen prefix: set algo.train_expert_only=true")
+    wanted = {"demonstration_windows": algo.get("demonstration_share"), "prefix_store": algo.get("reuse_prefix")}
+    for name in ("loader", "demonstration_windows", "prefix_store", "storage"):
+        if name in algo:
+            scope[name] = build(algo[name], scope) if wanted.get(name, True) else None
+    rl_optimizer = build(algo.rl_optimizer, scope)
     distributed.broadcast(policy.model.state_dict().values())
-    optimizers, schedulers = build_optimizers(cfg, policy)
-    return Parts(policy, runner, rl_optimizer, parts.get("rollout_generator"), loader, optimizers, schedulers)
+    return Parts(policy, runner, rl_optimizer, scope["loader"], make_learner(cfg, policy, distributed))
 
 
-def _target(node: DictConfig) -> Any:
-    """The class that `_target_` names, with the node's arguments bound.
+def build(node: DictConfig, scope: Mapping[str, Any], **own: Any) -> Any:
+    """Calls what the node's `_target_` names. Each of its arguments is taken from `own`, else from the node, else from
+    the scope, by its name; one that is nowhere has the target's default.
 
-    Runtime objects are passed by calling it: Hydra would turn dataclasses among its own arguments into configs.
+    Raises ValueError for a target that does not exist, or a key of the node that the target does not take.
     """
-    return instantiate(node, _partial_=True, _convert_="all")
+    try:
+        target = get_object(node["_target_"])
+    except ImportError as error:
+        raise ValueError(f"_target_={node['_target_']!r} is not valid: {error}") from error
+    parameters = inspect.signature(target).parameters
+    given = {str(key): value for key, value in node.items() if key != "_target_"}
+    for key in given:
+        one_of(f"key of {node['_target_']}", key, list(parameters))
+    found = {**scope, **given, **own}
+    return target(**{name: _plain(found[name]) for name in parameters if name in found})
 
 
-def build_optimizers(cfg: DictConfig, policy: PI0_OFT_Policy) -> tuple[dict[str, Optimizer], dict[str, LRScheduler]]:
-    """AdamW and a schedule per parameter group: warm-up, then constant or cosine down to zero at the last step."""
-    rates = {"model": cfg.algo.lr, "header": cfg.algo.header_lr}
-    optimizers: dict[str, Optimizer] = {
-        group: AdamW(policy.trainable_params[group], lr=rate, betas=cfg.algo.betas, weight_decay=cfg.algo.weight_decay)
-        for group, rate in rates.items()
+def make_schedule(cfg: DictConfig) -> Schedule:
+    """The learning rates of the run. Raises ValueError."""
+    algo = cfg.algo
+    rates = {"model": algo.lr, "header": algo.header_lr}
+    return Schedule(rates, algo.lr_schedule, algo.warmup_steps, cfg.training.n_steps)
+
+
+def make_learner(cfg: DictConfig, policy: PI0_OFT_Policy, distributed: Distributed) -> Learner:
+    """AdamW on each group of the policy's parameters, and the average of the weights, if one is asked for."""
+    algo, groups = cfg.algo, policy.trainable_params
+    optimizers = {
+        group: AdamW(parameters, betas=tuple(algo.betas), weight_decay=algo.weight_decay)
+        for group, parameters in groups.items()
     }
-    warmup, steps = cfg.algo.warmup_steps, cfg.training.n_steps
-    schedulers: dict[str, LRScheduler] = {}
-    for group, optimizer in optimizers.items():
-        phases: list[LRScheduler] = [LinearLR(optimizer, 1 / (warmup + 1), total_iters=warmup)]
-        if cfg.algo.lr_schedule == "cosine":
-            phases.append(CosineAnnealingLR(optimizer, T_max=max(steps - warmup, 1)))
-        else:
-            phases.append(LinearLR(optimizer, 1.0, total_iters=1))
-        schedulers[group] = SequentialLR(optimizer, phases, milestones=[warmup])
-    return optimizers, schedulers
+    everything = [parameter for parameters in groups.values() for parameter in parameters]
+    average = WeightAverage(everything, algo.ema_decay, warm_up=algo.random_weights) if algo.ema_decay else None
+    return Learner(
+        policy,
+        optimizers,
+        schedule=make_schedule(cfg),
+        average=average,
+        optimizer_batch_size=algo.optimizer_batch_size,
+        gradient_clip=algo.gradient_clip,
+        distributed=distributed,
+    )
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

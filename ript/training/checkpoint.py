@@ -1,55 +1,59 @@
 """Checkpoints of a run: written whole or not at all, and the newest complete one found again.
 
 checkpoints/step_000010/
-    policy/        a policy folder (see `ript.models.pi0.checkpoint`)
-    training.pt    optimizers, schedulers, step, position in the data, random state; tensors and plain values only
-    replay_N.safetensors    windows that rank N will learn from again, where `algo.replay_iterations` is above 1
+    policy/        a policy folder (see `ript.models.pi0.checkpoint`); with `algo.ema_decay` the average of the weights
+    training.pt    the states of the parts, and the run's configuration; tensors and plain values only
+    replay_N.safetensors    windows that rank N will learn from again, for algorithms that replay
     COMPLETE       written last
 """
 
 import logging
 import os
+import pickle
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.distributed import Distributed
 
 logger = logging.getLogger(__name__)
 
 MARKER, STATE, POLICY = "COMPLETE", "training.pt", "policy"
+VERSION = 2
+"""Of the state; 1 had no version, and the average's tensors in it were the trained weights'."""
 
 
 def save_checkpoint(
-    root: Path, step: int, policy: PI0_OFT_Policy, state: dict[str, Any], keep: int, replays: Sequence[Path] = ()
+    root: Path,
+    step: int,
+    keep: int,
+    distributed: Distributed,
+    *,
+    save_policy: Callable[[Path], None],
+    state: dict[str, Any],
+    save_arrays: Callable[[Path], None],
 ) -> Path:
-    """Writes `root/step_NNNNNN`, then removes all but the newest `keep` checkpoints and any leftovers.
+    """Writes `root/step_NNNNNN`, then removes all but the newest `keep` checkpoints and any leftovers. A collective.
 
-    The files `replays`, in the order of ranks, are moved into it.
+    Rank 0 calls `save_policy(folder)` and writes `state`; every rank calls `save_arrays(folder)`.
     """
     target = root / f"step_{step:06d}"
     temporary = root / f".{target.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    policy.save(temporary / POLICY)
-    torch.save(state, temporary / STATE)
-    for rank, path in enumerate(replays):
-        path.rename(temporary / replay_name(rank))
-    for path in temporary.rglob("*"):
-        _fsync(path)
-    shutil.rmtree(target, ignore_errors=True)
-    temporary.rename(target)
-    (target / MARKER).touch()
-    _fsync(target)
-    _fsync(root)
-    for old in complete_checkpoints(root)[:-keep]:
-        shutil.rmtree(old)
-    unfinished = [path for path in root.glob("step_*") if not (path / MARKER).is_file()]
-    for leftover in [*root.glob(".step_*.tmp"), *unfinished]:
-        shutil.rmtree(leftover)
+    if distributed.is_main:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    distributed.barrier()
+    save_arrays(temporary)
+    distributed.barrier()
+    if distributed.is_main:
+        save_policy(temporary / POLICY)
+        torch.save({**state, "version": VERSION}, temporary / STATE)
+        _publish(temporary, target)
+        _prune(root, keep, target)
+    distributed.barrier()
     return target
 
 
@@ -58,30 +62,88 @@ def complete_checkpoints(root: Path) -> list[Path]:
     return sorted(path for path in root.glob("step_*") if (path / MARKER).is_file())
 
 
-def find_checkpoint(run_dir: Path, resume_path: str | None) -> Path:
-    """The checkpoint to go on from: `resume_path`, or the newest complete one of the run.
+def find_checkpoint(run_dir: Path, resume: bool | str, resume_path: str | None) -> Path | None:
+    """The checkpoint to go on from, None for a new run: `resume_path`, or the newest complete one of the run.
 
-    Raises FileNotFoundError naming the folder.
+    `resume="auto"` goes on if there is something to go on from. Raises FileNotFoundError naming the folder.
     """
+    if not resume:
+        return None
     if resume_path is not None:
         path = Path(resume_path).expanduser()
         if not (path / MARKER).is_file():
             raise FileNotFoundError(f"training.resume_path is not a complete checkpoint: {path}")
         return path
     found = complete_checkpoints(run_dir / "checkpoints")
-    if not found:
+    if not found and resume != "auto":
         raise FileNotFoundError(f"training.resume: no complete checkpoint in {run_dir / 'checkpoints'}")
-    return found[-1]
+    return found[-1] if found else None
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    """The training state of a checkpoint, on the CPU. No code in the file is executed."""
-    return torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
+    """The training state of a checkpoint, on the CPU. No code in the file is executed.
+
+    Raises FileNotFoundError, or ValueError for a damaged file; both name it.
+    """
+    path = checkpoint / STATE
+    if not path.is_file():
+        raise FileNotFoundError(f"training state not found: {path}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(f"{path}: damaged training state ({str(error).splitlines()[0]})") from error
+    if "version" not in state:
+        return _upgraded(state)
+    if state["version"] != VERSION:
+        raise ValueError(f"{path}: version {state['version']} of the training state is not known; this is {VERSION}")
+    return state
 
 
-def replay_name(rank: int) -> str:
-    """The file of a rank's windows."""
-    return f"replay_{rank}.safetensors"
+def _upgraded(state: dict[str, Any]) -> dict[str, Any]:
+    """The state of version 1 in today's form. What its average was, only the policy's folder says: see `Learner`."""
+    average = state["average"]
+    if average is not None:
+        average = {"steps": average["steps"], "average": None, "raw": average["raw"]}
+    schedulers = state["schedulers"]
+    return {
+        "version": VERSION,
+        "step": state["step"],
+        "learner": {
+            "iteration": state["step"],
+            "factor": _factor(state["optimizers"]["model"], schedulers["model"]),
+            "optimizers": state["optimizers"],
+            "average": average,
+            "random_states": [{"cpu": tensor} for tensor in state["random_states"]],
+        },
+        "rl_optimizer": state["rl_optimizer"],
+        "loader": {**state["loader"], "world_size": state["world_size"]},
+        "config": None,
+    }
+
+
+def _factor(optimizer: dict[str, Any], scheduler: dict[str, Any]) -> float:
+    """The share of the full rate that the schedule had reached."""
+    group = optimizer["param_groups"][0]
+    return scheduler["_last_lr"][0] / group["initial_lr"] if group.get("initial_lr") else 1.0
+
+
+def _publish(temporary: Path, target: Path) -> None:
+    """Makes the finished folder appear under its name, whole."""
+    for path in temporary.rglob("*"):
+        _fsync(path)
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.rename(target)
+    (target / MARKER).touch()
+    _fsync(target)
+    _fsync(target.parent)
+
+
+def _prune(root: Path, keep: int, newest: Path) -> None:
+    """Removes old checkpoints, never the one just written, and what a kill left behind."""
+    others = [path for path in complete_checkpoints(root) if path != newest]
+    unfinished = [path for path in root.glob("step_*") if not (path / MARKER).is_file()]
+    for path in [*others[: len(others) - keep + 1], *root.glob(".step_*.tmp"), *unfinished]:
+        shutil.rmtree(path)
 
 
 def _fsync(path: Path) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ript.training.diagnosis_rules import HISTORY, RULES
-from ript.training.run_logging import drop_later_lines
 
 logger = logging.getLogger(__name__)
 
@@ -31,16 +30,14 @@ class Diagnostician:
     """Watches the metrics of a run on rank 0; on other ranks it does nothing.
 
     What it finds is a warning in the log and a line of `diagnosis.jsonl`, `{"step", "name", "cause", "advice"}`. A run
-    that is well has no such file. A resumed run takes out the lines after its checkpoint, and starts a new history.
+    that is well has no such file. A resumed run starts a new history.
     """
 
-    def __init__(self, run_dir: Path, enabled: bool, step: int = 0):
+    def __init__(self, run_dir: Path, enabled: bool):
         self.enabled = enabled
         self._path = run_dir / "diagnosis.jsonl"
         self._history: deque[Mapping[str, float]] = deque(maxlen=HISTORY)
         self._said: dict[str, _Said] = {}
-        if enabled:
-            drop_later_lines(self._path, step)
 
     def observe(self, step: int, metrics: Mapping[str, float]) -> None:
         """Takes the metrics of training iteration `step`, and says what is wrong."""

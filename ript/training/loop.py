@@ -2,12 +2,12 @@
 
 import logging
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -17,13 +17,14 @@ from ript.report.run_folder import step_folder
 from ript.results.success import describe, merge, summarize
 from ript.results.videos import VIDEOS
 from ript.training.build import Parts, build_parts, check_config
-from ript.training.checkpoint import POLICY, find_checkpoint, load_state, replay_name, save_checkpoint
+from ript.training.checkpoint import POLICY, find_checkpoint, load_state, save_checkpoint
 from ript.training.diagnosis import Diagnostician
 from ript.training.interrupt import Interrupt, Interrupted
 from ript.training.memory import MemoryWatch, memory_metrics
+from ript.training.resume import check_changes, set_aside_later
+from ript.training.run_lock import RunLock
 from ript.training.run_logging import RunLogger
-from ript.training.run_record import RunReport, drop_later_videos, record_start
-from ript.training.weight_average import WeightAverage
+from ript.training.run_record import RunReport, record_start
 
 logger = logging.getLogger(__name__)
 
@@ -76,19 +77,19 @@ class Trainer:
         self.distributed = distributed
         self.step = 0
         """Iterations done."""
-        self.run_dir = Path(cfg.paths.run_dir)
-        resume = cfg.training.resume
-        checkpoint = find_checkpoint(self.run_dir, cfg.training.resume_path) if resume else None
+        self.run_dir = run_folder(cfg)
+        self._lock = RunLock(self.run_dir) if distributed.is_main else None
+        checkpoint = find_checkpoint(self.run_dir, cfg.training.resume, cfg.training.resume_path)
+        state = None if checkpoint is None else load_state(checkpoint)
+        if state is not None and state["config"] is not None:
+            check_changes(state["config"], self._config())
         self.parts: Parts = build_parts(cfg, distributed, checkpoint / POLICY if checkpoint else None)
-        self.average = self._weight_average()
-        if checkpoint is None:
-            self._set_aside_earlier_run()
-        else:
-            self._restore(checkpoint)
-        self.log = RunLogger(self.run_dir, cfg, enabled=distributed.is_main, step=self.step)
-        self.diagnostician = Diagnostician(self.run_dir, enabled=distributed.is_main, step=self.step)
+        if checkpoint is not None and state is not None:
+            self._restore(checkpoint, state)
+        self._prepare_folder(checkpoint)
+        self.log = RunLogger(self.run_dir, cfg, enabled=distributed.is_main)
+        self.diagnostician = Diagnostician(self.run_dir, enabled=distributed.is_main)
         if distributed.is_main:
-            drop_later_videos(self.run_dir, self.step)
             record_start(self.run_dir, self.step, distributed)
         self.report = RunReport(self.run_dir, enabled=distributed.is_main and cfg.logging.report)
         self.memory = MemoryWatch()
@@ -109,14 +110,13 @@ class Trainer:
             while self.step < last:
                 self._iterate(data_iterator)
                 bar.update()
-                evaluate = self.cfg.rollout.enabled and self._is_due(self.cfg.rollout.interval, last)
-                if evaluate and not self.distributed.max(interrupt.received):
-                    self.evaluate()
                 stopped = self.distributed.max(interrupt.received)
                 if stopped or self._is_due(cfg.save_interval, last):
                     self.save()
                 if stopped:
                     raise Interrupted(128 + stopped)
+                if self.cfg.rollout.enabled and self._is_due(self.cfg.rollout.interval, last):
+                    self.evaluate()
 
     def _is_due(self, interval: int, last: int) -> bool:
         return self.step % interval == 0 or self.step == last
@@ -124,7 +124,7 @@ class Trainer:
     def evaluate(self) -> dict[str, Any]:
         """Success on the benchmark's evaluation states, over all ranks; logged, and returned on every rank."""
         start = time.perf_counter()
-        with self._averaged():
+        with self.parts.learner.acting():
             tallies = self.parts.env_runner.evaluate(
                 self.parts.policy,
                 n_video=self.cfg.rollout.n_video,
@@ -147,16 +147,27 @@ class Trainer:
         return result
 
     def save(self) -> None:
-        """Writes a checkpoint; rank 0 does, the others give it what they alone know."""
-        random_states = self.distributed.gather(torch.get_rng_state())
-        replays = self._save_replays()
+        """Writes a checkpoint. All ranks call it; each part saves what it owns."""
+        parts = self.parts
+        state = {
+            "step": self.step,
+            "learner": parts.learner.state_dict(),
+            "rl_optimizer": parts.rl_optimizer.state_dict(),
+            "loader": parts.loader.state_dict(),
+            "config": self._config(),
+        }
+        with parts.learner.acting():
+            path = save_checkpoint(
+                self.run_dir / "checkpoints",
+                self.step,
+                self.cfg.training.keep_checkpoints,
+                self.distributed,
+                save_policy=parts.policy.save,
+                state=state,
+                save_arrays=parts.rl_optimizer.save_arrays,
+            )
         if self.distributed.is_main:
-            keep = self.cfg.training.keep_checkpoints
-            state = {**self._state(), "random_states": random_states}
-            with self._averaged():
-                path = save_checkpoint(self.run_dir / "checkpoints", self.step, self.parts.policy, state, keep, replays)
             logger.info("checkpoint: %s", path)
-        self.distributed.barrier()
         self.report.write()
 
     def close(self) -> None:
@@ -165,82 +176,48 @@ class Trainer:
         self.memory.close()
         self.log.close()
         self.report.write()
+        if self._lock is not None:
+            self._lock.release()
 
     def _iterate(self, data_iterator: Any) -> None:
         parts = self.parts
         metrics = parts.rl_optimizer.optimize(
-            parts.policy, next(data_iterator), parts.optimizers, data_iterator, parts.loader
+            parts.policy, next(data_iterator), parts.learner, data_iterator, parts.loader
         )
-        metrics |= {f"lr/{group}": s.get_last_lr()[0] for group, s in parts.schedulers.items()}
-        for scheduler in parts.schedulers.values():
-            scheduler.step()
+        metrics |= parts.learner.end_iteration()
         metrics |= memory_metrics(self.memory, self.distributed)
         self.step += 1
         self.log.log(self.step, "train", metrics)
         self.diagnostician.observe(self.step, metrics)
 
-    @property
-    def _has_replay(self) -> bool:
-        return self.cfg.algo.get("replay_iterations", 1) > 1
-
-    def _save_replays(self) -> list[Path]:
-        """Every rank writes its replayed windows; returns the files of all ranks once they are there."""
-        if not self._has_replay:
-            return []
-        path = self.run_dir / replay_name(self.distributed.rank)
-        self.parts.rl_optimizer.replay.save(path)
-        return self.distributed.gather(path)
-
-    def _weight_average(self) -> WeightAverage | None:
-        algo, parts = self.cfg.algo, self.parts
-        if not algo.ema_decay:
-            return None
-        parameters = [p for group in parts.policy.trainable_params.values() for p in group]
-        average = WeightAverage(parameters, algo.ema_decay, warm_up=algo.random_weights)
-        average.follow(list(parts.optimizers.values())[-1])  # all of them are stepped, this one last
-        if parts.rollout_generator is not None:
-            parts.rollout_generator.acting = average.applied
-        return average
-
-    def _averaged(self) -> AbstractContextManager[None]:
-        """Within the block, the policy's weights are their moving average, if there is one."""
-        return nullcontext() if self.average is None else self.average.applied()
-
-    def _state(self) -> dict[str, Any]:
-        parts = self.parts
-        return {
-            "step": self.step,
-            "world_size": self.distributed.world_size,
-            "optimizers": {group: optimizer.state_dict() for group, optimizer in parts.optimizers.items()},
-            "schedulers": {group: scheduler.state_dict() for group, scheduler in parts.schedulers.items()},
-            "rl_optimizer": parts.rl_optimizer.state_dict(),
-            "loader": parts.loader.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
-        }
-
-    def _restore(self, checkpoint: Path) -> None:
-        state = load_state(checkpoint)
+    def _restore(self, checkpoint: Path, state: Mapping[str, Any]) -> None:
         parts = self.parts
         self.step = state["step"]
-        for group in parts.optimizers:
-            parts.optimizers[group].load_state_dict(state["optimizers"][group])
-            parts.schedulers[group].load_state_dict(state["schedulers"][group])
+        parts.learner.load_state_dict(state["learner"])
         parts.rl_optimizer.load_state_dict(state["rl_optimizer"])
+        parts.rl_optimizer.load_arrays(checkpoint)
         parts.loader.load_state_dict(state["loader"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        if state["world_size"] == self.distributed.world_size:
-            torch.set_rng_state(state["random_states"][self.distributed.rank])
-            if self._has_replay:
-                parts.rl_optimizer.replay.load(checkpoint / replay_name(self.distributed.rank))
-        else:
-            logger.warning("another number of processes than before: random state and replayed windows start anew")
         logger.info("resumed from %s", checkpoint)
 
-    def _set_aside_earlier_run(self) -> None:
-        """A new run never writes over an old one of the same name: that one is renamed."""
+    def _config(self) -> dict[str, Any]:
+        """The configuration as plain values."""
+        return cast(dict[str, Any], OmegaConf.to_container(self.cfg, resolve=True))
+
+    def _prepare_folder(self, checkpoint: Path | None) -> None:
+        """A run never writes over what is there: an earlier run of the name is renamed, unless this one goes on with
+        it; then what came after its checkpoint is set aside."""
         if self.distributed.is_main and self.run_dir.exists():
-            kept = self.run_dir.with_name(f"{self.run_dir.name}_until_{time.strftime('%Y%m%d_%H%M%S')}")
-            self.run_dir.rename(kept)
-            logger.info("the earlier run is kept as %s", kept)
+            if checkpoint is not None and checkpoint.resolve().is_relative_to(self.run_dir.resolve()):
+                set_aside_later(self.run_dir, self.step)
+            else:
+                kept = self.run_dir.with_name(f"{self.run_dir.name}_until_{time.strftime('%Y%m%d_%H%M%S')}")
+                self.run_dir.rename(kept)
+                logger.info("the earlier run is kept as %s", kept)
         self.distributed.barrier()
+
+
+def run_folder(cfg: DictConfig) -> Path:
+    """Where the run writes. An evaluation has a place of its own, beside the runs, and moves none of them."""
+    if not cfg.algo.eval_only:
+        return Path(cfg.paths.run_dir)
+    return Path(cfg.paths.output_dir) / "evaluations" / f"{cfg.paths.run_name}_{time.strftime('%Y%m%d_%H%M%S')}"

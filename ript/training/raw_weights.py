@@ -19,7 +19,7 @@ from ript.training.checkpoint import POLICY, load_state
 
 def write_raw_policy(checkpoint: Path, folder: Path) -> None:
     """Writes the policy folder. Raises FileNotFoundError, or ValueError when the checkpoint has no average."""
-    average = load_state(checkpoint)["average"]
+    average = load_state(checkpoint)["learner"]["average"]
     if average is None:
         raise ValueError(f"{checkpoint} has no moving average: its policy is the one that was trained")
     mode = read_policy_card(checkpoint / POLICY).condition_mode

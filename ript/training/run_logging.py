@@ -18,19 +18,18 @@ class RunLogger:
     """Writes metrics of rank 0; on other ranks it does nothing.
 
     `metrics.jsonl` gets one JSON object a line, `{"step": …, "phase": "train" | "eval", metric: value}`, flushed at
-    once, so that a killed run keeps its curve. A resumed run takes out what came after its checkpoint: those iterations
-    are done again. Each line has `time/elapsed_s`, the wall time in seconds that the run has taken up to there, added
-    up over resumptions; what was done again counts once.
+    once, so that a killed run keeps its curve. A resumed run adds to what `set_aside_later` left. Each line has
+    `time/elapsed_s`, the wall time in seconds that the run has taken up to there, added up over resumptions; what was
+    done again counts once.
     """
 
-    def __init__(self, run_dir: Path, cfg: DictConfig, enabled: bool, step: int = 0):
+    def __init__(self, run_dir: Path, cfg: DictConfig, enabled: bool):
         self.enabled = enabled
         if not enabled:
             return
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
         self._log_interval = cfg.training.log_interval
-        drop_later_lines(run_dir / "metrics.jsonl", step)
         self._began = time.perf_counter() - _elapsed_s(run_dir / "metrics.jsonl")
         self._jsonl = (run_dir / "metrics.jsonl").open("a", buffering=1)
         self._tensorboard = _tensorboard_writer(run_dir) if cfg.logging.tensorboard else None
@@ -60,13 +59,6 @@ class RunLogger:
             self._tensorboard.close()
         if self._wandb is not None:
             self._wandb.finish()
-
-
-def drop_later_lines(path: Path, step: int) -> None:
-    """Takes out of a JSONL file, if there is one, the lines after iteration `step` and one that was cut off."""
-    if path.exists():
-        lines = path.read_text().splitlines(keepends=True)
-        path.write_text("".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step))
 
 
 def _elapsed_s(path: Path) -> float:

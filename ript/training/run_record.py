@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import shutil
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +13,8 @@ import torch
 
 from ript.distributed import Distributed
 from ript.json_files import read_json
-from ript.report.run_folder import METRICS, STARTS, step_folder
+from ript.report.run_folder import METRICS, STARTS
 from ript.report.run_page import write_report
-from ript.results.videos import VIDEOS
 from ript.training.memory import GIB
 
 logger = logging.getLogger(__name__)
@@ -43,13 +41,6 @@ def record_start(run_dir: Path, step: int, distributed: Distributed) -> None:
     unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.write_text(json.dumps({"starts": starts}, indent=2) + "\n")
     unfinished.replace(path)
-
-
-def drop_later_videos(run_dir: Path, step: int) -> None:
-    """Removes the videos of evaluations after iteration `step`: a resumed run makes them again."""
-    for folder in (run_dir / VIDEOS).glob("step_*"):
-        if folder.name > step_folder(step):
-            shutil.rmtree(folder)
 
 
 class RunReport:

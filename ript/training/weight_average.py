@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -23,6 +22,7 @@ class WeightAverage:
         self.decay, self.warm_up = decay, warm_up
         self.steps = 0
         self.average = [parameter.detach().clone() for parameter in self.parameters]
+        self._applied = False
 
     @torch.no_grad()
     def update(self) -> None:
@@ -31,13 +31,12 @@ class WeightAverage:
         self.steps += 1
         get_ema_multi_avg_fn(decay)(self.average, [p.detach() for p in self.parameters], self.steps)
 
-    def follow(self, optimizer: Optimizer) -> None:
-        """Updates after each step of the optimizer."""
-        optimizer.register_step_post_hook(lambda *_: self.update())
-
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within the block, the parameters hold the average."""
+        """Within the block, the parameters hold the average; blocks may lie in one another."""
+        if self._applied:
+            yield
+            return
         self._swap()
         try:
             yield
@@ -45,22 +44,30 @@ class WeightAverage:
             self._swap()
 
     def state_dict(self) -> dict[str, Any]:
-        """The average, and the parameters themselves: a policy saved within `applied` does not hold them."""
-        return {"steps": self.steps, "average": self.average, "raw": [p.detach().clone() for p in self.parameters]}
+        """Copies of the average and of the parameters themselves: a policy saved within `applied` holds only the
+        average. The same within `applied` and outside."""
+        parameters, average = [p.detach().clone() for p in self.parameters], [a.clone() for a in self.average]
+        if self._applied:
+            parameters, average = average, parameters
+        return {"steps": self.steps, "average": average, "raw": parameters}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores average and parameters."""
         self.steps = state["steps"]
-        _copy(state["average"], self.average)
-        _copy(state["raw"], self.parameters)
+        copy_tensors(state["average"], self.average)
+        copy_tensors(state["raw"], self.parameters)
 
     def _swap(self) -> None:
         current = [parameter.detach().clone() for parameter in self.parameters]
-        _copy(self.average, self.parameters)
-        _copy(current, self.average)
+        copy_tensors(self.average, self.parameters)
+        copy_tensors(current, self.average)
+        self._applied = not self._applied
 
 
 @torch.no_grad()
-def _copy(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
+def copy_tensors(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
+    """Copies each tensor onto its counterpart, in place. Raises ValueError when their numbers or shapes differ."""
+    if [tuple(tensor.shape) for tensor in source] != [tuple(tensor.shape) for tensor in target]:
+        raise ValueError(f"{len(source)} saved tensors do not fit {len(target)} trainable ones in number or shape")
     for new, old in zip(source, target, strict=True):
         old.copy_(new)

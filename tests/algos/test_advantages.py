@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ript.algos.advantages import positive_weights, rloo_advantages
+from ript.algos.advantages import PositiveWeights, rloo_advantages
 
 
 def test_leave_one_out_equals_the_formula_member_by_member() -> None:
@@ -35,18 +35,17 @@ def test_a_short_group_is_refused(count: int, size: int) -> None:
 
 
 def test_binary_weights_are_one_where_the_advantage_is_positive() -> None:
-    weights = positive_weights(np.array([-1.0, 0.0, 1e-9, 3.0]), "binary", std=1.0)
-    np.testing.assert_array_equal(weights, [0, 0, 1, 1])
+    np.testing.assert_array_equal(PositiveWeights()(np.array([-1.0, 0.0, 1e-9, 3.0]), std=1.0), [0, 0, 1, 1])
 
 
 def test_continuous_weights_are_clipped_standardised_advantages() -> None:
-    weights = positive_weights(np.array([-1.0, 0.5, 100.0]), "continuous", std=0.5, temperature=2.0, a_max=5.0)
+    weights = PositiveWeights("continuous", temperature=2.0, a_max=5.0)(np.array([-1.0, 0.5, 100.0]), std=0.5)
     np.testing.assert_allclose(weights, [0, 0.5, 5.0])
 
 
 def test_continuous_weights_of_a_batch_without_spread_are_zero() -> None:
-    np.testing.assert_array_equal(positive_weights(np.zeros(3), "continuous", std=0.0), np.zeros(3))
+    np.testing.assert_array_equal(PositiveWeights("continuous")(np.zeros(3), std=0.0), np.zeros(3))
 
 
 def test_without_weighting_every_rollout_is_imitated_alike() -> None:
-    np.testing.assert_array_equal(positive_weights(np.array([-1.0, 0.0, 3.0]), "none", std=1.0), np.ones(3))
+    np.testing.assert_array_equal(PositiveWeights("none")(np.array([-1.0, 0.0, 3.0]), std=1.0), np.ones(3))

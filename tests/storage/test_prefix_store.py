@@ -1,13 +1,17 @@
+from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jobs
+import numpy as np
 import pytest
 import torch
 
-from ript.algos.losses.cfg_flow import encode_windows
+from ript.algos.losses.cfg_flow import CFGFlowLoss
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
-from ript.storage.prefix_store import PrefixStore
+from ript.storage.batch import Batch
+from ript.storage.prefix_store import PrefixStore, encode_windows
 from ript.storage.windows import Window
 
 
@@ -25,10 +29,11 @@ def windows(frozen_policy: PI0_OFT_Policy) -> list[Window]:
 
 
 def gradients(policy: PI0_OFT_Policy, windows: list[Window], store: PrefixStore | None) -> torch.Tensor:
-    optimizer = jobs.make_optimizer(optimizer_batch_size=4)
-    weights = optimizer.weights(windows, jobs.ADVANTAGES)
+    loss = CFGFlowLoss() if store is None else partial(CFGFlowLoss(), encode=store.encode)
+    batch = Batch.of(windows, np.array([float(w.advantage > 0) for w in windows]))
     policy.model.zero_grad()
-    optimizer.window_update.accumulate_gradients(policy, windows, weights, (0, 0, 0), store)
+    learner = jobs.make_learner(policy, optimizer_batch_size=4)
+    learner.accumulate(loss, batch, 1.0, (0, 0, 0, 0), defaultdict(float))
     return torch.cat([p.grad.flatten() for group in policy.trainable_params.values() for p in group])
 
 
@@ -61,5 +66,5 @@ def test_memory_stays_within_the_bound(frozen_policy: PI0_OFT_Policy, windows: l
 
 
 def test_a_prefix_that_is_trained_is_refused(tiny_policy: PI0_OFT_Policy) -> None:
-    with pytest.raises(ValueError, match="cannot be reused"):
+    with pytest.raises(ValueError, match="frozen prefix"):
         PrefixStore(tiny_policy, 1.0)

@@ -25,17 +25,6 @@ def test_without_warm_up_a_good_start_is_forgotten_slowly() -> None:
         assert average.average[0].item() == pytest.approx(1 - 0.9**step)
 
 
-def test_it_follows_an_optimizer_step_by_step() -> None:
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], lr=1.0)
-    average = WeightAverage([parameter], decay=0.5, warm_up=False)
-    average.follow(optimizer)
-    for _ in range(2):
-        parameter.grad = torch.tensor([-1.0])
-        optimizer.step()
-    assert parameter.item() == 2.0 and average.average[0].item() == 0.5 * 0.5 + 0.5 * 2.0
-
-
 def test_parameters_hold_the_average_within_the_block_only_even_after_an_error() -> None:
     parameter = torch.nn.Parameter(torch.ones(1))
     average = WeightAverage([parameter], decay=0.9, warm_up=False)
@@ -56,3 +45,15 @@ def test_a_saved_average_goes_on_with_the_parameters_it_had() -> None:
     again = WeightAverage([fresh], decay=0.9, warm_up=False)
     again.load_state_dict(state)
     assert fresh.item() == 5.0 and again.average[0].item() == average.average[0].item() and again.steps == 1
+
+
+def test_a_state_is_a_copy_and_the_same_within_the_block_and_outside() -> None:
+    parameter = torch.nn.Parameter(torch.ones(1))
+    average = WeightAverage([parameter], decay=0.9, warm_up=False)
+    torch.nn.init.constant_(parameter, 5.0)
+    before = average.state_dict()
+    with average.applied(), average.applied():
+        within = average.state_dict()
+        assert parameter.item() == 1.0
+    for state in (before, within):
+        assert state["average"][0].item() == 1.0 and state["raw"][0].item() == 5.0

@@ -10,5 +10,5 @@ class SuccessReward:
     """1 for a solved task, 0 otherwise."""
 
     def compute_reward(self, i: int, episode: Episode, batch: Mapping[str, Any]) -> float:
-        """The reward of episode `i`; `batch` is the batch of contexts it came from."""
+        """The reward of an episode whose context is row `i` of `batch`."""
         return float(episode.success)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ript.algos.advantages import rloo_advantages
 from ript.algos.rl_optimizers.fit_metrics import episode_range_sums, group_sums, range_metrics
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
@@ -24,17 +25,18 @@ def rollout_metrics(
     distributed: Distributed,
     benchmark: Any,
     episodes: Sequence[Episode],
-    rewards: np.ndarray,
-    advantages: np.ndarray,
+    valid_mask: np.ndarray,
     checked: int,
     norm_stats: NormStats,
     group_size: int,
 ) -> dict[str, float]:
     """Scores of the rollouts, outcomes of groups and ranges of states and actions.
 
-    `episodes` are all rollouts tried, in groups of `group_size`; `rewards` and `advantages` those of the groups that
-    are learned from; `checked` is how many contexts this rank tried. A mean over nothing is left out.
+    `episodes` are all rollouts tried, in groups of `group_size`, and `valid_mask` (N,) says which are learned from;
+    `checked` is how many contexts this rank tried. A mean over nothing is left out.
     """
+    rewards = np.array([e.score for e, valid in zip(episodes, valid_mask, strict=True) if valid])
+    advantages = rloo_advantages(rewards, group_size)
     names = benchmark.get_task_names()
     sums = {
         "rollout_checked": float(checked),
@@ -72,7 +74,7 @@ def update_metrics(
 ) -> dict[str, float]:
     """Losses averaged over the windows that have them, gradient norms over steps (they are equal on all ranks).
 
-    `totals` are this rank's sums: those of `WindowUpdate.step`, of its epochs, and of ranges.
+    `totals` are this rank's sums: those of `Learner.step`, of its epochs, and of ranges.
     """
     total = distributed.sum({**totals, "num_windows": num_windows})
     metrics = {"num_windows": total["num_windows"], "gradient_steps": float(steps)}

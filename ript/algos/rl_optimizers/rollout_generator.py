@@ -2,24 +2,27 @@
 
 import json
 import logging
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from ript.algos.rl_optimizers.contexts import Context, split_contexts
-from ript.algos.rl_optimizers.file_counter import cleanup_counter, make_counter, reset_global_counter
+from ript.algos.reward_functions.libero import SuccessReward
+from ript.algos.rl_optimizers.contexts import Context, ContextLoader, split_contexts
 from ript.checks import in_range, whole_number
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
 from ript.json_files import read_json
+from ript.seeds import Word, entropy
 
 logger = logging.getLogger(__name__)
+
+_MOST_MEMBERS = 2**16
+"""Bound of K: the ids of a context's episodes lie within this range."""
 
 
 class RolloutGenerator:
@@ -29,11 +32,14 @@ class RolloutGenerator:
         env_runner: a runner with `create_env`, `run_policy_in_env`, `benchmark` (see `Pi0LiberoRunner`).
         rloo_batch_size: K, rollouts per group.
         demo_batch_size: groups per step and rank.
-        enable_dynamic_sampling: drop groups whose rollouts all ended alike, and draw further contexts instead.
+        enable_dynamic_sampling: drop groups whose rewards are all equal, and draw further contexts instead.
         max_groups_per_step: the bound of that: groups tried per step and rank; None is 4 · `demo_batch_size`.
-        early_stop_percentage: stop once this share of the groups of all ranks has been accepted.
+        early_stop_percentage: stop once this share of the groups of all ranks has been accepted. Ranks then count after
+            every group, so the result is reproducible; the price is that each waits for the slowest group of a round.
+            RIPT stops in the middle of a round, to spare that wait: what it learns from depends on speed, and short
+            successful episodes are favoured.
         use_val_init: start from the benchmark's evaluation states instead of the batch's contexts.
-        mix_val_init_in_rloo: with `use_val_init`, do so for every other context only.
+        mix_val_init_in_rloo: with `use_val_init`, do so for every other context of each task only.
         rollout_stats_path: JSON file of successes and tries per scene, read at the start and written each step.
         enable_rollout_stats_tracking: keep those statistics.
         task_names_to_use: leave out contexts of other tasks; None uses all.
@@ -80,15 +86,11 @@ class RolloutGenerator:
         self.seed = seed
         self.distributed = distributed or Distributed()
         self.use_tqdm = use_tqdm and self.distributed.is_main
-        self.counter = make_counter(self.distributed)
-        weakref.finalize(self, cleanup_counter, self.counter)
         names = env_runner.benchmark.get_task_names()
         self.task_ids = [env_runner.benchmark.get_task_id(name) for name in task_names_to_use or names]
         self.rollout_stats = _read_stats(self.rollout_stats_path)
         """Scene hash → [successes, tries], over all runs that shared the file."""
         self.iteration = 0
-        self.acting: Callable[[], AbstractContextManager[None]] = nullcontext
-        """The block in which the policy plays; within it, its weights may be their moving average."""
 
     @property
     def early_stop_threshold(self) -> int:
@@ -102,39 +104,44 @@ class RolloutGenerator:
         batch: Mapping[str, Any],
         data_iterator: Iterator[Mapping[str, Any]] | None = None,
         dataloader: Iterable[Mapping[str, Any]] | None = None,
+        reward_function: Any = None,
     ) -> tuple[list[Episode], list[int], np.ndarray, int]:
         """Rolls out the contexts of `batch`, then of further batches while groups are dropped.
+
+        `reward_function.compute_reward(row, episode, batch)` scores each rollout, with its context's own batch and row;
+        None takes the success. A `ContextLoader` as `dataloader` gets back what was not played.
 
         Returns `(episodes, task_ids, valid_mask, samples_checked)`: whole groups of K episodes one after the other,
         the task of each, (N,) bool False for the groups that dynamic sampling dropped (kept so that success rates
         count every rollout), and how many contexts were tried. It may hold fewer groups than asked for, or none.
         """
-        reset_global_counter(self.counter, self.distributed)
-        with self.acting():
-            episodes, accepted = self._rollout_groups(model, self._contexts(batch, data_iterator, dataloader))
+        offers = _Offers(self._batches(batch, data_iterator, dataloader), self.task_ids)
+        episodes, accepted = self._rollout_groups(model, offers, reward_function or SuccessReward())
         self.iteration += 1
         self._update_stats(episodes)
+        if isinstance(dataloader, ContextLoader):
+            dataloader.put_back(offer.context for offer in offers.left)
+            dataloader.settle()
         valid_mask = np.repeat(np.asarray(accepted, bool), self.rloo_batch_size)
         return episodes, [episode.task_id for episode in episodes], valid_mask, len(accepted)
 
-    def _rollout_groups(self, model: Any, contexts: Iterator[Context]) -> tuple[list[Episode], list[bool]]:
+    def _rollout_groups(self, model: Any, offers: "_Offers", reward_function: Any) -> tuple[list[Episode], list[bool]]:
         """The episodes of the groups that were tried, and which groups were accepted."""
         episodes: list[Episode] = []
         accepted: list[bool] = []
-        wanted = self.demo_batch_size
-        with tqdm(total=wanted, desc="groups", disable=not self.use_tqdm, leave=False) as bar:
-            while sum(accepted) < wanted and not self._should_stop(len(accepted), sum(accepted)):
-                context = next(contexts, None)
-                if context is None:
-                    logger.warning("the contexts are used up: %d of %d groups", sum(accepted), wanted)
+        with tqdm(total=self.demo_batch_size, desc="groups", disable=not self.use_tqdm, leave=False) as bar:
+            while True:
+                done = self._is_done(accepted, offers)
+                if self._all_done(done, sum(accepted)):
                     break
-                group = self._rollout_group(model, context)
+                if done:
+                    continue  # the other ranks still play; this one takes part in their counting
+                group = self._rollout_group(model, offers.take(), reward_function)
                 accepted.append(not self.enable_dynamic_sampling or _is_mixed(group))
                 episodes += group
-                if accepted[-1]:
-                    self.counter.update()
-                    bar.update()
+                bar.update(accepted[-1])
                 bar.set_postfix(tried=len(accepted), success=f"{np.mean([e.success for e in episodes]):.2f}")
+        self._report(accepted, offers)
         return episodes, accepted
 
     def state_dict(self) -> dict[str, int]:
@@ -145,65 +152,84 @@ class RolloutGenerator:
         """Goes on from a saved iteration."""
         self.iteration = state["iteration"]
 
-    def _should_stop(self, tried: int, accepted: int) -> bool:
+    def _is_done(self, accepted: list[bool], offers: "_Offers") -> bool:
+        """This rank has what it wants, or may or can try no more."""
+        return sum(accepted) >= self.demo_batch_size or len(accepted) >= self.max_groups_per_step or offers.are_used_up
+
+    def _all_done(self, done: bool, accepted: int) -> bool:
+        """Whether this rank stops. With an early stop, ranks count together after every group: a collective.
+
+        So all ranks finish the group that they began, and it does not matter which of them is faster.
+        """
+        if self.early_stop_percentage == 1:
+            return done
+        total = self.distributed.sum({"accepted": accepted, "playing": not done})
+        return total["accepted"] >= self.early_stop_threshold or not total["playing"]
+
+    def _report(self, accepted: list[bool], offers: "_Offers") -> None:
+        """Says why there are fewer groups than asked for."""
+        tried, found, wanted = len(accepted), sum(accepted), self.demo_batch_size
+        if found >= wanted:
+            return
         if tried >= self.max_groups_per_step:
             logger.warning(
-                "max_groups_per_step: %d groups tried, %d of %d accepted, the others all succeeded or all failed",
+                "max_groups_per_step: %d groups tried, %d of %d accepted, in the others all rewards were equal",
                 tried,
-                accepted,
-                self.demo_batch_size,
+                found,
+                wanted,
             )
-            return True
-        return self.early_stop_percentage < 1 and self.counter.get() >= self.early_stop_threshold
+        elif offers.are_used_up:
+            logger.warning("the contexts are used up: %d of %d groups", found, wanted)
 
-    def _contexts(
+    def _batches(
         self,
         batch: Mapping[str, Any],
         data_iterator: Iterator[Mapping[str, Any]] | None,
         dataloader: Iterable[Mapping[str, Any]] | None,
-    ) -> Iterator[Context]:
-        """The contexts of the batch, of the iterator's next batches, and of the loader from its start."""
-        yield from self._usable(batch)
-        for further in data_iterator or ():
-            yield from self._usable(further)
+    ) -> Iterator[Mapping[str, Any]]:
+        """The batch, the iterator's next batches, and those of the loader from its start, while it has any."""
+        yield batch
+        for further in data_iterator or ():  # not `yield from`, which would close the iterator with this one
+            yield further
         while dataloader is not None:
-            found = 0
+            empty = True
             for further in dataloader:
-                for context in self._usable(further):
-                    found += 1
-                    yield context
-            if not found:
+                empty = False
+                yield further
+            if empty:
                 return
 
-    def _usable(self, batch: Mapping[str, Any]) -> Iterator[Context]:
-        for context in split_contexts(batch):
-            if context.task_id in self.task_ids:
-                yield self._with_val_init(context)
-
     def _with_val_init(self, context: Context) -> Context:
-        """The context, started from one of the benchmark's evaluation states where that was asked for."""
-        if not self.use_val_init or (self.mix_val_init_in_rloo and context.context_id % 2):
-            return context
-        states = self.env_runner.benchmark.get_task_init_states(context.task_id)
-        return replace(context, init_state=np.asarray(states[context.context_id % len(states)], np.float64))
+        """The context, started from one of the benchmark's evaluation states where that was asked for.
 
-    def _rollout_group(self, model: Any, context: Context) -> list[Episode]:
-        size = self.rloo_batch_size
+        A task goes through its states visit by visit; with `mix_val_init_in_rloo` on every other visit.
+        """
+        if not self.use_val_init or (self.mix_val_init_in_rloo and context.visit % 2):
+            return context
+        number = context.visit // 2 if self.mix_val_init_in_rloo else context.visit
+        states = self.env_runner.benchmark.get_task_init_states(context.task_id)
+        return replace(context, init_state=np.asarray(states[number % len(states)], np.float64))
+
+    def _rollout_group(self, model: Any, offer: "_Offer", reward_function: Any) -> list[Episode]:
+        size, context = self.rloo_batch_size, self._with_val_init(offer.context)
         task_name = self.env_runner.benchmark.get_task_names()[context.task_id]
-        created_env = self.env_runner.create_env(task_name)
         rollouts = self.env_runner.run_policy_in_env(
             task_name,
             model,
             all_init_states=[context.init_state] * size,
-            created_env=created_env,
+            created_env=self.env_runner.create_env(task_name),
             scene_seeds=[context.scene_seed] * size,
-            noise_seeds=[(self.seed, self.iteration, context.context_id, member) for member in range(size)],
+            noise_seeds=[
+                entropy(Word.ROLLOUT, self.seed, self.iteration, context.context_id, member) for member in range(size)
+            ],
         )
-        group = [episode for _, _, episode in rollouts]
+        first = context.context_id * _MOST_MEMBERS
+        group = [replace(episode, episode_id=first + member) for member, (_, _, episode) in enumerate(rollouts)]
         scenes = {episode.init_hash for episode in group}
         if len(group) != size or len(scenes) != 1:
             raise RuntimeError(f"group of {task_name}: {len(group)} of {size} rollouts in {len(scenes)} scenes")
-        return group
+        scores = [float(reward_function.compute_reward(offer.row, episode, offer.batch)) for episode in group]
+        return [replace(episode, score=score) for episode, score in zip(group, scores, strict=True)]
 
     def _update_stats(self, episodes: list[Episode]) -> None:
         if self.rollout_stats_path is None:
@@ -220,9 +246,41 @@ class RolloutGenerator:
             temporary.replace(self.rollout_stats_path)
 
 
+class _Offer(NamedTuple):
+    """A context that may be played, and where it came from."""
+
+    context: Context
+    batch: Mapping[str, Any]
+    row: int
+
+
+class _Offers:
+    """The contexts of some tasks, batch by batch."""
+
+    def __init__(self, batches: Iterator[Mapping[str, Any]], task_ids: Sequence[int]):
+        self._batches, self._task_ids = batches, task_ids
+        self.left: deque[_Offer] = deque()
+        """Of the batches drawn so far, those not taken."""
+
+    @property
+    def are_used_up(self) -> bool:
+        """No context is left; draws the next batch if it must."""
+        while not self.left:
+            batch = next(self._batches, None)
+            if batch is None:
+                return True
+            rows = [_Offer(context, batch, row) for row, context in enumerate(split_contexts(batch))]
+            self.left.extend(offer for offer in rows if offer.context.task_id in self._task_ids)
+        return False
+
+    def take(self) -> _Offer:
+        """The next context."""
+        return self.left.popleft()
+
+
 def _is_mixed(group: list[Episode]) -> bool:
-    """Some members solved the task and some did not: the advantages are not all zero."""
-    return len({episode.success for episode in group}) > 1
+    """The rewards differ: the advantages are not all zero."""
+    return len({episode.score for episode in group}) > 1
 
 
 def _read_stats(path: Path | None) -> dict[str, list[int]]:

@@ -1,19 +1,25 @@
-"""SFT: the flow-matching loss on demonstrations."""
+"""SFT: the flow-matching loss on demonstrations. One iteration is one gradient step.
+
+python train_ript_pi0.py algo=pi0_sft task=libero_object                       # a CPU
+torchrun --nproc_per_node=8 train_ript_pi0.py algo=pi0_sft algo.lr=2.5e-5 …    # GPUs
+"""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch.optim import Optimizer
 
+from ript.algos.losses.cfg_flow import CFGFlowLoss
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.rl_optimizers.fit_metrics import window_range_sums
 from ript.algos.rl_optimizers.metrics import update_metrics
-from ript.algos.rl_optimizers.window_update import WindowUpdate
 from ript.distributed import Distributed
 from ript.storage.augment import Augmentation
+from ript.storage.batch import Batch
 from ript.storage.windows import Window
+from ript.training.learner import Learner
 
 
 class SFTOptimizerPI0:
@@ -23,52 +29,35 @@ class SFTOptimizerPI0:
     that are alike when reinforcement learning begins.
 
     Args:
-        shift, jitter: image augmentation, see `Augmentation`.
-        optimizer_batch_size: windows per forward pass; bounds memory and changes nothing else.
-        gradient_clip: largest norm of each parameter group's gradient.
+        augmentation: of the images; None changes nothing.
         seed: seeds noise, time, condition and augmentation.
     """
 
-    def __init__(
-        self,
-        *,
-        shift: int = 4,
-        jitter: float = 0.2,
-        optimizer_batch_size: int = 32,
-        gradient_clip: float = 1.0,
-        seed: int = 0,
-        distributed: Distributed | None = None,
-    ):
-        self.distributed = distributed or Distributed()
-        self.augmentation = Augmentation(shift, jitter)
-        self.window_update = WindowUpdate(
-            loss_mode="dropout",
-            cond_dropout=0.5,
-            optimizer_batch_size=optimizer_batch_size,
-            gradient_clip=gradient_clip,
-            distributed=self.distributed,
-        )
+    def __init__(self, augmentation: Augmentation | None = None, seed: int = 0, distributed: Distributed | None = None):
+        self.augmentation = augmentation or Augmentation(0, 0.0)
+        self.loss = CFGFlowLoss(loss_mode="dropout", cond_dropout=0.5)
         self.seed = seed
+        self.distributed = distributed or Distributed()
         self.iteration = 0
 
     def optimize(
         self,
         model: PI0_OFT_Policy,
         batch: Sequence[Window],
-        optimizers: Mapping[str, Optimizer],
+        optimizers: Learner | Mapping[str, Optimizer],
         data_iterator: Iterator[Sequence[Window]] | None = None,
         dataloader: Iterable[Sequence[Window]] | None = None,
     ) -> dict[str, float]:
         """One step on this rank's windows. Returns metrics over all ranks."""
         start = time.perf_counter()
+        seed = (self.seed, self.iteration, 0, 0)
+        shown = self.augmentation.batch(Batch.of(batch), seed)
         model.model.train()
-        seed = (self.seed, self.iteration)
-        windows = self.augmentation.windows(batch, seed)
-        sums = self.window_update.step(model, windows, np.ones(len(windows)), optimizers, seed)
-        self.iteration += 1
+        sums = Learner.of(model, optimizers).step([(self.loss, shown, 1.0)], seed)
         model.model.eval()
-        sums |= window_range_sums(windows, model.norm_stats)
-        metrics = update_metrics(self.distributed, sums, len(windows), steps=1)
+        self.iteration += 1
+        sums |= window_range_sums(shown.windows, model.norm_stats)
+        metrics = update_metrics(self.distributed, sums, len(shown), steps=1)
         return {**metrics, "time/update_s": time.perf_counter() - start}
 
     def state_dict(self) -> dict[str, Any]:
@@ -78,3 +67,9 @@ class SFTOptimizerPI0:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from a saved iteration."""
         self.iteration = state["iteration"]
+
+    def save_arrays(self, folder: Path) -> None:
+        """There are none: the demonstrations stay where they are."""
+
+    def load_arrays(self, folder: Path) -> None:
+        """There are none."""

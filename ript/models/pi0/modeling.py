@@ -40,6 +40,10 @@ class Prefix:
             self.mask.repeat(times, 1),
         )
 
+    def take(self, rows: Tensor) -> "Prefix":
+        """The rows with these numbers (N,), in this order; a row may come twice."""
+        return Prefix(tuple((k[rows], v[rows]) for k, v in self.keys_values), self.mask[rows])
+
     def rows(self) -> list["Prefix"]:
         """One prefix (batch 1) per row, without the padding at its end."""
         lengths = self.mask.sum(dim=1).tolist()

@@ -1,3 +1,5 @@
+import inspect
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -5,13 +7,16 @@ import pytest
 import torch
 from samples import episode
 
-from ript.algos.losses.cfg_flow import FlowDraw, cfg_flow_loss, draw_for_windows
+from ript.algos.losses.cfg_flow import CFGFlowLoss, FlowDraw, draw_for_windows
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.algos.rl_optimizers.cfg_flow_optimizer_pi0 import CFGFlowOptimizerPI0
 from ript.env_runner.pi0_runner_utils import collate_observations
 from ript.flow.path import masked_flow_loss, path_sample, sample_time
-from ript.storage.windows import Window, cut_windows
+from ript.storage.batch import Batch
+from ript.storage.windows import Window, WindowCutter
+from ript.training.learner import Learner
 
-SEED = (0, 0, 0)
+SEED = (0, 0, 0, 0)
 
 
 def make_windows(policy: PI0_OFT_Policy, lengths: tuple[int, ...] = (50, 73, 20)) -> list[Window]:
@@ -19,12 +24,17 @@ def make_windows(policy: PI0_OFT_Policy, lengths: tuple[int, ...] = (50, 73, 20)
     return [
         window
         for i, length in enumerate(lengths)
-        for window in cut_windows(episode(length, seed=i), 1.0 - i, i, policy.norm_stats)
+        for window in WindowCutter().cut(episode(length, seed=i, episode_id=i), 1.0 - i, policy.norm_stats)
     ]
 
 
+def batch_of(windows: list[Window], weight: list[float], weight_uncond: list[float] | None = None) -> Batch:
+    batch = Batch.of(windows, np.array(weight))
+    return batch if weight_uncond is None else replace(batch, weight_uncond=np.array(weight_uncond))
+
+
 def loss_of(policy: PI0_OFT_Policy, windows: list[Window], weights: list[float], **options: Any) -> Any:
-    return cfg_flow_loss(policy, windows, torch.tensor(weights), draw_for_windows(windows, SEED), **options)
+    return CFGFlowLoss(**options)(policy, batch_of(windows, weights), SEED)
 
 
 def branch_loss(policy: PI0_OFT_Policy, window: Window, draw: FlowDraw, condition: int) -> float:
@@ -44,20 +54,28 @@ def branch_loss(policy: PI0_OFT_Policy, window: Window, draw: FlowDraw, conditio
     return float(np.mean(errors))
 
 
+def separate_branches(policy: PI0_OFT_Policy) -> None:
+    """Without this, an untrained fuse ignores the condition."""
+    torch.manual_seed(0)
+    torch.nn.init.normal_(policy.model.condition.fuse.weight, std=0.1)
+
+
 @torch.no_grad()
 def test_the_loss_is_its_formula(tiny_policy: PI0_OFT_Policy) -> None:
-    torch.nn.init.normal_(tiny_policy.model.condition.fuse.weight, std=0.1)  # so that the branches differ
+    separate_branches(tiny_policy)
     windows = make_windows(tiny_policy)
-    weights = [0.0, 1.0, 2.5, 1.0]
-    loss = loss_of(tiny_policy, windows, weights, alpha_uncond=0.3)
-    draw = draw_for_windows(windows, SEED)
+    weights, uncond = [0.0, 1.0, 2.5, 1.0], [1.0, 2.0, 0.0, 1.0]
+    batch = batch_of(windows, weights, uncond)
+    loss = CFGFlowLoss(alpha_uncond=0.3)(tiny_policy, batch, SEED)
+    draw = draw_for_windows(batch, SEED)
     for i, window in enumerate(windows):
         own = FlowDraw(draw.noise[i : i + 1], draw.time[i : i + 1], draw.dropped[i : i + 1])
         positive, unconditional = (branch_loss(tiny_policy, window, own, condition) for condition in (1, 0))
         assert abs(positive - unconditional) > 1e-4
-        assert float(loss.positive[i]) == pytest.approx(positive, rel=1e-4)
-        assert float(loss.unconditional[i]) == pytest.approx(unconditional, rel=1e-4)
-        assert float(loss.total[i]) == pytest.approx(weights[i] * positive + 0.3 * unconditional, rel=1e-4)
+        expected = weights[i] * positive + 0.3 * uncond[i] * unconditional
+        assert float(loss.total[i]) == pytest.approx(expected, rel=1e-4)
+        for found, value, weight in ((loss.positive, positive, weights), (loss.unconditional, unconditional, uncond)):
+            assert float(found[i]) == pytest.approx(value, rel=1e-4) if weight[i] else found[i].isnan()
 
 
 @torch.no_grad()
@@ -82,17 +100,29 @@ def test_a_window_of_padding_alone_has_no_loss() -> None:
 
 
 def test_the_unconditional_branch_never_sees_the_advantage(tiny_policy: PI0_OFT_Policy) -> None:
+    separate_branches(tiny_policy)
     windows = make_windows(tiny_policy)
-    gradients = []
-    for weights in ([0.0] * 4, [1e-30] * 4):
-        tiny_policy.model.zero_grad()
-        loss_of(tiny_policy, windows, weights).total.sum().backward()
-        gradients.append(tiny_policy.model.action_out_proj.weight.grad.clone())
-    torch.testing.assert_close(*gradients)
+    learned = []
+    for weights in ([0.0] * 4, [3.0, 0.0, 1.0, 0.5]):
+        loss = loss_of(tiny_policy, windows, weights)
+        (gradient,) = torch.autograd.grad(
+            loss.total.sum() - (torch.tensor(weights) * loss.positive.nan_to_num()).sum(),
+            [tiny_policy.model.action_out_proj.weight],
+        )
+        learned.append((loss.unconditional.detach(), gradient))
+    for first, second in zip(*learned, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
+    assert learned[0][1].abs().max() > 1e-3
 
 
-def test_cfg_scale_is_no_argument_of_training() -> None:
-    assert "cfg_scale" not in cfg_flow_loss.__kwdefaults__
+@pytest.mark.parametrize("callable_", [CFGFlowLoss, CFGFlowLoss.__call__, CFGFlowOptimizerPI0, Learner.step])
+def test_cfg_scale_is_no_argument_of_training(callable_: Any) -> None:
+    assert "cfg_scale" not in inspect.signature(callable_).parameters
+
+
+def test_a_window_that_trains_no_branch_costs_nothing(tiny_policy: PI0_OFT_Policy) -> None:
+    loss = CFGFlowLoss()(tiny_policy, batch_of(make_windows(tiny_policy), [0.0] * 4, [0.0] * 4), SEED)
+    assert loss.total.tolist() == [0.0] * 4 and not loss.total.requires_grad
 
 
 @torch.no_grad()
@@ -107,13 +137,20 @@ def test_dropout_mode_trains_one_branch_per_window(tiny_policy: PI0_OFT_Policy) 
     torch.testing.assert_close(dropped.total, dropped.unconditional)
 
 
-def test_a_windows_draw_does_not_depend_on_its_neighbours(tiny_policy: PI0_OFT_Policy) -> None:
+def test_a_windows_draw_does_not_depend_on_its_neighbours_but_on_how_often_it_came(tiny_policy: PI0_OFT_Policy) -> None:
     windows = make_windows(tiny_policy)
-    together, alone = draw_for_windows(windows, SEED), draw_for_windows(windows[2:3], SEED)
+    together, alone = draw_for_windows(Batch.of(windows), SEED), draw_for_windows(Batch.of(windows[2:3]), SEED)
     torch.testing.assert_close(together.noise[2:3], alone.noise)
     torch.testing.assert_close(together.time[2:3], alone.time)
-    assert not torch.equal(together.noise[0], together.noise[1])
-    assert not torch.equal(draw_for_windows(windows, (0, 1, 0)).noise, together.noise)
+    twice = draw_for_windows(replace(Batch.of(windows[:1] * 2), occurrence=np.array([0, 1])), SEED)
+    assert len({float(x) for x in (together.time[0], together.time[1], twice.time[1])}) == 3
+    assert torch.equal(twice.noise[0], together.noise[0]) and not torch.equal(twice.noise[1], together.noise[0])
+
+
+def test_another_epoch_iteration_or_step_draws_other_noise(tiny_policy: PI0_OFT_Policy) -> None:
+    batch = Batch.of(make_windows(tiny_policy)[:1])
+    seeds = [SEED, *(tuple(int(i == place) for i in range(4)) for place in range(4))]
+    assert len({float(draw_for_windows(batch, seed).time) for seed in seeds}) == 5
 
 
 def test_time_is_beta_distributed() -> None:

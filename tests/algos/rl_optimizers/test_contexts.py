@@ -1,10 +1,13 @@
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
+from ranks import run_ranks
 
 from ript.algos.rl_optimizers.contexts import LAYOUT_SEED, Context, ContextLoader, collate_contexts, split_contexts
 from ript.demonstrations.reader import Start
+from ript.distributed import Distributed
 
 
 def contexts_of(loader: ContextLoader, batches: int) -> list[Context]:
@@ -31,7 +34,10 @@ def test_a_batch_keeps_float64_states_of_different_widths() -> None:
 def test_ranks_draw_different_contexts_that_together_are_those_of_one_rank() -> None:
     alone = {c.context_id: c.scene_seed for c in contexts_of(ContextLoader([0, 1, 2], 4), 6)}
     parts = [
-        {c.context_id: c.scene_seed for c in contexts_of(ContextLoader([0, 1, 2], 2, rank=rank, world_size=2), 6)}
+        {
+            c.context_id: c.scene_seed
+            for c in contexts_of(ContextLoader([0, 1, 2], 2, distributed=Distributed(rank, 2)), 6)
+        }
         for rank in range(2)
     ]
     assert not parts[0].keys() & parts[1].keys()
@@ -40,7 +46,7 @@ def test_ranks_draw_different_contexts_that_together_are_those_of_one_rank() -> 
 
 def test_more_ranks_than_tasks_and_batches_larger_than_the_data_work() -> None:
     starts = {5: [Start(state) for state in np.arange(6.0).reshape(2, 3)]}
-    contexts = contexts_of(ContextLoader([5], 7, rank=3, world_size=4, starts=starts), 2)
+    contexts = contexts_of(ContextLoader([5], 7, starts=starts, distributed=Distributed(3, 4)), 2)
     assert len(contexts) == 14
     assert {c.task_id for c in contexts} == {5}
 
@@ -78,6 +84,38 @@ def test_the_stream_goes_on_where_it_was_saved() -> None:
     before = drawn(first, 2)
     second.load_state_dict(first.state_dict())
     assert before + drawn(second, 2) == uninterrupted
+
+
+def played(distributed: Distributed, batches: list[int], state: Any = None) -> Any:
+    """What each rank plays of so many batches, giving back the last context of each; and the queue that is left."""
+    loader = ContextLoader([0, 1, 2], 2, seed=4, distributed=distributed)
+    if state is not None:
+        loader.load_state_dict(state)
+    found = []
+    for batch in islice(loader, batches[distributed.rank]):
+        first, last = split_contexts(batch)
+        found.append((first.context_id, first.task_id, first.scene_seed))
+        loader.put_back([last])
+    return found, loader.state_dict()
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 2)])
+def test_no_context_is_lost_or_repeated_when_the_number_of_ranks_changes(before: int, after: int) -> None:
+    uneven = [3, 1]  # as with dynamic sampling
+    parts = run_ranks(played, before, uneven) if before > 1 else [played(Distributed(), uneven)]
+    states = [state for _, state in parts]
+    assert all(state == states[0] for state in states)
+    later = run_ranks(played, after, [9, 9], states[0]) if after > 1 else [played(Distributed(), [9], states[0])]
+    seen = [context_id for found, _ in (*parts, *later) for context_id, _, _ in found]
+    assert len(seen) == len(set(seen))
+    left = later[0][1]
+    assert sorted([*seen, *left["waiting"]]) == list(range(left["fresh"]))
+
+
+def test_a_position_of_an_earlier_version_is_understood() -> None:
+    loader = ContextLoader([0, 1], 3)
+    loader.load_state_dict({"position": 2, "world_size": 4})
+    assert [c.context_id for c in contexts_of(loader, 1)] == [24, 25, 26]
 
 
 def test_training_scenes_are_not_evaluation_scenes() -> None:

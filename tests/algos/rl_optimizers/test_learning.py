@@ -11,7 +11,10 @@ from ript.algos.reward_functions.libero import SuccessReward
 from ript.algos.rl_optimizers.cfg_flow_optimizer_pi0 import CFGFlowOptimizerPI0
 from ript.algos.rl_optimizers.contexts import ContextLoader
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
+from ript.storage.rollout_storage import RolloutStorage
 from ript.training.diagnosis import Diagnostician
+from ript.training.learner import Learner
+from ript.training.schedule import Schedule
 
 MAY_BE_SAID = {"all_groups_failed", "all_groups_solved", "all_groups_uniform"}
 """Of an iteration of a run that learns; anything else would be a false alarm."""
@@ -34,22 +37,21 @@ def test_cfg_flow_takes_a_small_pi0_from_20_to_80_percent_success_without_a_fals
     optimizer = CFGFlowOptimizerPI0(
         generator,
         SuccessReward(),
+        storage=RolloutStorage(update_batch_size=K * GROUPS),
         num_epochs=4,
-        update_batch_size=K * GROUPS,
-        optimizer_batch_size=64,
         use_tqdm=False,
     )
     loader = ContextLoader([runner.benchmark.get_task_id("reach_the_right")], GROUPS)
     contexts = iter(loader)
-    optimizers = {name: torch.optim.AdamW(group, lr=1e-3) for name, group in policy.trainable_params.items()}
-    schedulers = [torch.optim.lr_scheduler.CosineAnnealingLR(o, ITERATIONS) for o in optimizers.values()]
+    optimizers = {name: torch.optim.AdamW(group) for name, group in policy.trainable_params.items()}
+    schedule = Schedule({"model": 1e-3, "header": 1e-3}, "cosine", n_steps=ITERATIONS)
+    learner = Learner(policy, optimizers, schedule=schedule, optimizer_batch_size=64)
 
     before = success_rate(policy)
     diagnostician = Diagnostician(tmp_path, enabled=True)
     for step in range(1, ITERATIONS + 1):
-        diagnostician.observe(step, optimizer.optimize(policy, next(contexts), optimizers, contexts, loader))
-        for scheduler in schedulers:
-            scheduler.step()
+        diagnostician.observe(step, optimizer.optimize(policy, next(contexts), learner, contexts, loader))
+        learner.end_iteration()
     after = success_rate(policy)
     print(f"success before {before:.0%}, after {after:.0%}")
     assert before <= 0.20

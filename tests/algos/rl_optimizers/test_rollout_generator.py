@@ -1,6 +1,6 @@
-import gc
 import json
 import logging
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import planar
 import pytest
+from ranks import run_ranks
 from samples import episode
 
 from ript.algos.rl_optimizers.contexts import ContextLoader, split_contexts
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.demonstrations.reader import Start
+from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
 
 K = 4
@@ -22,10 +24,10 @@ K = 4
 class ScriptedRunner:
     """The runner's interface with outcomes decided by a script: context number → number of successes among K."""
 
-    def __init__(self, successes: dict[int, int], scenes: int = 1):
+    def __init__(self, successes: dict[int, int], scenes: int = 1, seconds: float = 0.0):
         self.benchmark = planar.PlanarBenchmark()
         self.successes = successes
-        self.scenes = scenes
+        self.scenes, self.seconds = scenes, seconds
         self.asked: list[dict[str, Any]] = []
 
     def create_env(self, task_name: str) -> tuple[None, int, int]:
@@ -33,6 +35,7 @@ class ScriptedRunner:
 
     def run_policy_in_env(self, task_name: str, policy: Any, **request: Any) -> Iterator[tuple[bool, float, Episode]]:
         self.asked.append({"task_name": task_name, **request})
+        time.sleep(self.seconds)
         context_id = request["noise_seeds"][0][2]
         for member in range(K):
             success = member < self.successes.get(context_id, 0)
@@ -90,7 +93,7 @@ def test_members_of_a_group_share_the_scene_and_differ_in_noise() -> None:
     generate(runner)
     for request in runner.asked:
         assert len(set(request["scene_seeds"])) == 1
-        assert len(set(request["noise_seeds"])) == K
+        assert len({tuple(seed) for seed in request["noise_seeds"]}) == K
     assert runner.asked[0]["scene_seeds"] != runner.asked[1]["scene_seeds"]
 
 
@@ -104,21 +107,31 @@ def test_two_iterations_never_repeat_the_noise() -> None:
     _, generator = generate(runner)
     batch = next(iter(ContextLoader([0, 1], 2)))
     generator.generate_rollouts(None, batch, iter(()), None)
-    seeds = [seed for request in runner.asked for seed in request["noise_seeds"]]
+    seeds = [tuple(seed) for request in runner.asked for seed in request["noise_seeds"]]
     assert len(seeds) == len(set(seeds))
 
 
-def test_evaluation_states_are_used_only_when_asked_for() -> None:
-    def states(**options: Any) -> list[Any]:
-        runner = ScriptedRunner({}, scenes=1)
-        generate(runner, groups=4, max_groups_per_step=4, **options)
-        return [request["all_init_states"][0] for request in runner.asked]
+def states_asked(groups: int, **options: Any) -> list[tuple[str, Any]]:
+    """Task and initial state of each group tried."""
+    runner = ScriptedRunner({}, scenes=1)
+    generate(runner, groups=groups, max_groups_per_step=groups, **options)
+    return [(request["task_name"], request["all_init_states"][0]) for request in runner.asked]
 
-    assert all(state is None for state in states())
+
+def test_evaluation_states_are_used_only_when_asked_for() -> None:
+    assert all(state is None for _, state in states_asked(4))
+    mixed = states_asked(8, use_val_init=True, mix_val_init_in_rloo=True)
+    assert [state is None for _, state in mixed] == [False, False, True, True] * 2  # each task, every other visit
+
+
+@pytest.mark.parametrize("options", [{}, {"mix_val_init_in_rloo": True}])
+def test_each_task_goes_through_all_of_its_evaluation_states(options: dict[str, bool]) -> None:
     evaluation = planar.PlanarBenchmark().get_task_init_states(0)
-    assert all((state == evaluation).all(axis=1).any() for state in states(use_val_init=True))
-    mixed = states(use_val_init=True, mix_val_init_in_rloo=True)
-    assert [state is None for state in mixed] == [False, True, False, True]
+    groups = 2 * len(evaluation) * (2 if options else 1)
+    for task in planar.TASKS:
+        asked = states_asked(groups, use_val_init=True, **options)
+        states = [state for name, state in asked if name == task and state is not None]
+        np.testing.assert_array_equal(np.stack(states), evaluation)
 
 
 def test_contexts_of_other_tasks_are_left_out() -> None:
@@ -159,13 +172,59 @@ def test_damaged_statistics_are_refused_with_the_file(tmp_path: Path) -> None:
         generate(ScriptedRunner({}), rollout_stats_path=str(path), enable_rollout_stats_tracking=True)
 
 
-def test_a_generator_leaves_no_counter_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    generator = RolloutGenerator(ScriptedRunner({}), use_tqdm=False)
-    assert len(list(tmp_path.iterdir())) == 1
-    del generator
-    gc.collect()
-    assert list(tmp_path.iterdir()) == []
+class LengthReward:
+    """The longer, the better; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int, int]] = []
+
+    def compute_reward(self, i: int, episode: Episode, batch: Any) -> float:
+        self.asked.append((episode.episode_id >> 16, i, int(batch["context_id"][i])))
+        return float(episode.episode_id % 2)
+
+
+def test_a_group_is_mixed_when_its_rewards_differ_whatever_its_successes() -> None:
+    runner, loader = ScriptedRunner({0: K, 1: 0}), ContextLoader([0, 1], 2)
+    generator = RolloutGenerator(runner, rloo_batch_size=K, demo_batch_size=2, use_tqdm=False)
+    iterator = iter(loader)
+    episodes, _, valid_mask, _ = generator.generate_rollouts(None, next(iterator), iterator, loader, LengthReward())
+    assert valid_mask.all() and {e.score for e in episodes} == {0.0, 1.0}
+
+
+def test_a_reward_gets_the_batch_and_row_of_its_own_context() -> None:
+    reward, loader = LengthReward(), ContextLoader([0, 1], 1)
+    generator = RolloutGenerator(ScriptedRunner({}), rloo_batch_size=K, demo_batch_size=3, use_tqdm=False)
+    iterator = iter(loader)
+    generator.generate_rollouts(None, next(iterator), iterator, loader, reward)
+    assert {own for own, _, _ in reward.asked} == {0, 1, 2}
+    assert all(own == seen for own, _, seen in reward.asked)
+
+
+def test_contexts_that_were_not_played_come_first_next_time() -> None:
+    runner = ScriptedRunner({1: 1, 2: 1, 3: 1, 4: 1, 5: 1})
+    generator = RolloutGenerator(runner, rloo_batch_size=K, demo_batch_size=2, use_tqdm=False)
+    loader = ContextLoader([0, 1], 2)
+    iterator = iter(loader)
+    for _ in range(2):
+        generator.generate_rollouts(None, next(iterator), iterator, loader)
+    assert [request["noise_seeds"][0][2] for request in runner.asked] == [0, 1, 2, 3, 4]
+
+
+def tried_with_early_stop(distributed: Distributed, slow_rank: int) -> tuple[list[int], int]:
+    """Contexts that this rank tried, one rank being slower than the other, and accepted groups of both."""
+    runner = ScriptedRunner(dict.fromkeys(range(100), 1), seconds=0.2 if distributed.rank == slow_rank else 0.0)
+    generator = RolloutGenerator(
+        runner, rloo_batch_size=K, demo_batch_size=4, early_stop_percentage=0.5, use_tqdm=False, distributed=distributed
+    )
+    loader = ContextLoader([0], 4, distributed=distributed)
+    _, _, valid_mask, _ = generator.generate_rollouts(None, next(iter(loader)), iter(loader), loader)
+    accepted = distributed.sum({"accepted": valid_mask.sum() / K})["accepted"]
+    return [request["noise_seeds"][0][2] for request in runner.asked], int(accepted)
+
+
+def test_an_early_stop_counts_all_ranks_and_does_not_depend_on_their_speed() -> None:
+    first, second = (run_ranks(tried_with_early_stop, 2, slow) for slow in (0, 1))
+    assert first == second == [([0, 1], 4), ([4, 5], 4)]
 
 
 @pytest.mark.parametrize(

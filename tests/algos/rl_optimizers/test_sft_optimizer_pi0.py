@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from ript.algos.losses.cfg_flow import cfg_flow_loss, draw_for_windows
+from ript.algos.losses.cfg_flow import CFGFlowLoss
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.rl_optimizers.sft_optimizer_pi0 import SFTOptimizerPI0
+from ript.storage.augment import Augmentation
+from ript.storage.batch import Batch
 from ript.storage.windows import Window
 
 
@@ -22,16 +24,16 @@ def demonstrated(policy: PI0_OFT_Policy) -> list[Window]:
 
 def branch_losses(policy: PI0_OFT_Policy, windows: list[Window]) -> tuple[float, float]:
     with torch.no_grad():
-        loss = cfg_flow_loss(policy, windows, torch.ones(len(windows)), draw_for_windows(windows, (9, 9)))
+        loss = CFGFlowLoss()(policy, Batch.of(windows), (9, 9))
     return float(loss.positive.mean()), float(loss.unconditional.mean())
 
 
 def test_both_classes_of_the_condition_learn_the_demonstrations(tiny_policy: PI0_OFT_Policy) -> None:
     windows = demonstrated(tiny_policy)
     before = branch_losses(tiny_policy, windows)
-    optimizer = SFTOptimizerPI0(shift=1)
+    optimizer = SFTOptimizerPI0(Augmentation(1, 0.2))
     optimizers = {name: torch.optim.AdamW(group, lr=2e-3) for name, group in tiny_policy.trainable_params.items()}
-    for _ in range(60):
+    for _ in range(80):
         metrics = optimizer.optimize(tiny_policy, windows, optimizers)
     after = branch_losses(tiny_policy, windows)
     assert max(after) < 0.5 * min(before)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ript.demonstrations.demonstration_files import Try, write_part
 from ript.demonstrations.recording import Recording
+from ript.seeds import Word, numpy_generator
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.env import LiberoEnv
 from ript.simulators.libero.expert.expert import expert_actions
@@ -88,7 +89,7 @@ class Demonstrator:
         a policy plays many steps open loop, and the commands alone, with their answers to noise that the policy does
         not have, would lead it astray.
         """
-        rng = np.random.default_rng(scene_seed)
+        rng = numpy_generator(Word.DEMONSTRATION, scene_seed)
         every = self._settings.image_every
         start = env.reset(scene_seed)
         recording = Recording(number, scene_seed, float(rng.choice(NOISE_LEVELS)), start.init_state)

@@ -1,0 +1,62 @@
+"""Windows in a safetensors file."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ript.storage.windows import Window
+
+
+def write_windows(path: Path, windows: Sequence[Window], weights: np.ndarray, counts: Sequence[int]) -> None:
+    """Writes windows with their weights (N,), and how many of them belong to each iteration."""
+    arrays: dict[str, np.ndarray] = {"counts": np.array(counts, np.int64)}
+    if windows:
+        arrays |= _columns(windows) | {"weight": weights}
+    save_file(arrays, path, {"prompts": json.dumps([window.observation["prompt"] for window in windows])})
+
+
+def read_windows(path: Path) -> tuple[list[Window], np.ndarray, list[int]]:
+    """Windows, weights and counts that `write_windows` wrote.
+
+    Raises FileNotFoundError, or ValueError for a damaged file; both name it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"replayed windows not found: {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            prompts = json.loads(file.metadata()["prompts"])
+        windows = [_window(arrays, prompts, row) for row in range(len(prompts))]
+        return windows, arrays.get("weight", np.zeros(0)), arrays["counts"].tolist()
+    except (SafetensorError, json.JSONDecodeError, KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"{path}: damaged file of replayed windows ({error})") from error
+
+
+def _columns(windows: Sequence[Window]) -> dict[str, np.ndarray]:
+    columns = {
+        "actions": [window.actions for window in windows],
+        "action_is_pad": [window.action_is_pad for window in windows],
+        "state": [window.observation["state"] for window in windows],
+        "advantage": [window.advantage for window in windows],
+        "episode_id": [window.episode_id for window in windows],
+        "start": [window.start for window in windows],
+    }
+    for name in windows[0].observation["image"]:
+        columns[f"image/{name}"] = [window.observation["image"][name] for window in windows]
+    return {name: np.stack(column) for name, column in columns.items()}
+
+
+def _window(arrays: dict[str, np.ndarray], prompts: Sequence[str], row: int) -> Window:
+    images = {name.removeprefix("image/"): arrays[name][row] for name in arrays if name.startswith("image/")}
+    return Window(
+        {"image": images, "state": arrays["state"][row], "prompt": prompts[row]},
+        arrays["actions"][row],
+        arrays["action_is_pad"][row],
+        float(arrays["advantage"][row]),
+        int(arrays["episode_id"][row]),
+        int(arrays["start"][row]),
+    )
