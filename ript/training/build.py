@@ -60,7 +60,9 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
         parts["reward_function"] = _target(cfg.reward_function)()
     rl_optimizer = _target(cfg.algo.rl_optimizer)(**parts)
     device_id = distributed.device.index if distributed.device.type == "cuda" else None
-    start = {} if resumed_policy is None else {"pretrained_path": str(resumed_policy), "random_weights": False}
+    start: dict[str, Any] = {}
+    if resumed_policy is not None:  # an adapter's weights are where the run began
+        start = {"pretrained_path": str(resumed_policy), "base_path": cfg.algo.pretrained_path, "random_weights": False}
     policy = _target(cfg.algo.policy)(device_id, **start)
     loader = _target(cfg.algo.loader)(runner=runner, policy=policy, distributed=distributed)
     if cfg.algo.get("demonstration_share"):

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from ript.models.pi0.weights_file import apply_umask
 from ript.storage.windows import Window
 
 
@@ -44,6 +45,7 @@ class WindowReplay:
         if entries:
             arrays |= _stacked(entries)
         save_file(arrays, path, {"prompts": json.dumps(prompts)})
+        apply_umask(path)
 
     def load(self, path: Path) -> None:
         """Restores what `save` wrote. Raises FileNotFoundError, or ValueError for a damaged file."""
