@@ -9,6 +9,7 @@ from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.device import choose_device
 from ript.models.pi0.folders import WEIGHTS
 from ript.models.pi0.weights_file import WeightsFile, sha256
+from ript.policy_options import chosen
 
 
 def load_policy(options: argparse.Namespace) -> PI0_OFT_Policy:
@@ -19,6 +20,7 @@ def load_policy(options: argparse.Namespace) -> PI0_OFT_Policy:
         norm_stats_path=options.norm_stats,
         tokenizer_path=options.tokenizer,
         condition_mode=options.condition_mode,
+        **chosen(options),
     )
     policy.model.requires_grad_(False)
     return policy
