@@ -45,7 +45,7 @@ from ript.models.pi0.policy_card import BaseWeights, PolicyCard
 from ript.models.pi0.usage import find_policy_card
 from ript.models.pi0.weights_file import WeightsFile, sha256, write_weights
 
-__all__ = ["Origin", "find_policy_card", "load_model", "read_architecture", "save_model", "start_lora"]
+__all__ = ["Origin", "file_tensors", "find_policy_card", "load_model", "read_architecture", "save_model", "start_lora"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def save_model(folder: Path, model: Pi0FlowModel, card: PolicyCard, origin: Orig
             raise ValueError("an adapter belongs to a folder of weights: lora needs pretrained_path")
         checksums[ADAPTER_WEIGHTS] = save_lora(folder, model, card.lora)
     else:
-        checksums[WEIGHTS] = write_weights(folder / WEIGHTS, _file_tensors(model, origin), origin.metadata)
+        checksums[WEIGHTS] = write_weights(folder / WEIGHTS, file_tensors(model, origin), origin.metadata)
         (folder / NETWORK).write_text(json.dumps(asdict(model.architecture), indent=2) + "\n")
         if origin.config is not None:
             (folder / CONFIG).write_text(json.dumps(origin.config, indent=2) + "\n")
@@ -191,7 +191,7 @@ def _targets(model: Pi0FlowModel, layout: Layout, present: Mapping[str, Any]) ->
     return targets
 
 
-def _file_tensors(model: Pi0FlowModel, origin: Origin) -> dict[str, Tensor]:
+def file_tensors(model: Pi0FlowModel, origin: Origin) -> dict[str, Tensor]:
     """What is written: in the original's dtype where that is exact, and a copy for a second name of one tensor."""
     tensors = {}
     for name, tensor in _targets(model, origin.layout, origin.dtypes).items():
