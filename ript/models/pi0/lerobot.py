@@ -75,6 +75,8 @@ def _relative(config: Mapping[str, Any]) -> tuple[bool, str]:
     names = config.get("action_feature_names")
     if relative and isinstance(names, list) and len(names) == ACTION_DIM:
         excluded = config.get("relative_exclude_joints") or []
+        if not isinstance(excluded, list) or not all(isinstance(part, str) for part in excluded):
+            raise ValueError(f"relative_exclude_joints={excluded!r} is not valid: must be a list of names")
         absolute = [i for i, name in enumerate(names) if any(part in str(name) for part in excluded)]
         if absolute != [ACTION_DIM - 1]:
             raise ValueError(

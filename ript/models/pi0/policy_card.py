@@ -27,6 +27,12 @@ class BaseWeights:
     sha256: str
     """Of its model.safetensors."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError unless both are strings."""
+        for name, value in asdict(self).items():
+            if not isinstance(value, str):
+                raise ValueError(f"{name}={value!r} is not valid: must be a string")
+
 
 @dataclass(frozen=True)
 class PolicyCard:
