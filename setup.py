@@ -38,5 +38,7 @@ setup(
         "websockets>=17,<18",
         "msgpack>=1.1,<2",
     ],
-    extras_require={"dev": ["pytest>=9,<10", "ruff==0.17.5", "mypy==2.4.1", "selenium>=4.51,<5"]},
+    extras_require={
+        "dev": ["pytest>=9,<10", "ruff==0.17.5", "mypy==2.4.1", "selenium>=4.51,<5", "websocket-client>=1.9,<2"]
+    },
 )

@@ -17,9 +17,12 @@ from tqdm import tqdm
 
 from ript import checks
 from ript.demonstrations.reader import Demonstration, Demonstrations, find_demonstrations
-from ript.models.pi0.norm_stats import NormStats
+from ript.models.pi0.norm_stats import Mode, NormStats
 
 logger = logging.getLogger(__name__)
+
+MODES: tuple[Mode, Mode] = ("z_score", "quantile")
+"""Normalisations that the statistics are for."""
 
 Stats = dict[str, dict[str, dict[str, list[float]]]]
 
@@ -90,15 +93,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def write_norm_stats(options: argparse.Namespace) -> None:
-    """Reads, computes, writes, and checks that the policy's reader takes the result. Raises ValueError or OSError."""
+    """Reads, computes, checks that the policy's reader takes the result, writes it. Raises ValueError or OSError."""
     checks.whole_number("delta_horizon", options.delta_horizon, 1)
     files = find_demonstrations(options.data)
     demonstrations = [demo for file in tqdm(files, desc="files") for demo in Demonstrations(file)]
     stats = compute_norm_stats(demonstrations, options.delta_horizon)
+    for mode in MODES:
+        NormStats.from_content(options.out, stats, mode)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(stats, indent=2) + "\n")
-    for mode in ("z_score", "quantile"):
-        NormStats.load(options.out, mode)
     steps = sum(len(demo) for demo in demonstrations)
     logger.info("%s: %d steps of %d demonstrations", options.out, steps, len(demonstrations))
 

@@ -39,7 +39,7 @@ class Pi0LiberoRunner:
         max_episode_length: steps after waiting; None is the suite's. A value given is never overwritten.
         task_names_to_use: tasks of `run`; None is all of the suite.
         num_steps_wait: steps to let objects settle before the episode starts.
-        open_loop: executed steps per inference, at most the policy's chunk size; None is all of the chunk.
+        open_loop: executed steps per inference, at most the policy's chunk size; None is the policy's own.
         image_size: side of the camera images in pixels.
         window_stride: observations are recorded every so many steps, where training windows will start; None and
             `last` are where chunks start.
@@ -252,7 +252,7 @@ class Pi0LiberoRunner:
         return RolloutStart(scene_seed, state, entropy(Word.EVALUATION, self.seed, task_id, index), film)
 
     def _open_loop(self, policy: PI0_OFT_Policy) -> int:
-        return self.open_loop or policy.chunk_size
+        return self.open_loop or policy.open_loop
 
     def _observe_every(self, policy: PI0_OFT_Policy) -> int | None:
         """None when windows start where chunks do: the policy looks there anyway."""

@@ -18,8 +18,9 @@ from ript.estimate.activations import (
     largest_layer_bytes,
     saved_bytes,
 )
-from ript.models.pi0.checkpoint import WEIGHTS, read_architecture
+from ript.models.pi0.checkpoint import read_architecture
 from ript.models.pi0.config import Pi0Architecture, public_architecture, small_pi0_config, small_pi05_config
+from ript.models.pi0.folders import find_policy_folder
 from ript.models.pi0.lora import LoraSettings, add_lora
 from ript.models.pi0.modeling import Pi0FlowModel
 from ript.models.pi0.policy_card import POLICY, read_policy_card
@@ -81,9 +82,10 @@ def find_architecture(model: str) -> Pi0Architecture:
     folder = Path(model).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"model={model!r} is neither a folder nor one of {', '.join(MODELS)}")
+    folder = find_policy_folder(folder, "model")
     if (folder / POLICY).exists() and (base := read_policy_card(folder).base):
         folder = Path(base.path)  # an adapter has the sizes of the weights it belongs to
-    return read_architecture(folder, WeightsFile.open(folder / WEIGHTS).shapes)
+    return read_architecture(folder, WeightsFile.open_folder(folder).shapes)
 
 
 def estimate(architecture: Pi0Architecture, mode: str, options: Options) -> Memory:

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ript import checks
+from ript.policy_options import add_policy_options
 
 _GOES_ON = "Every episode that ended is kept; the same command goes on from there."
 
@@ -41,13 +42,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--norm-stats", metavar="FILE", help="normalisation statistics (default: those in the folder)")
     add("--tokenizer", metavar="FILE", help="tokenizer.json (default: the one in the folder)")
     add("--condition-mode", default="concat", help="concat, bias or token; the policy's own (default: %(default)s)")
+    add_policy_options(add)
     add = parser.add_argument_group("settings to compare").add_argument
     add("--denoise-steps", nargs="+", type=int, default=[10], metavar="N", help="one or more (default: 10)")
     add("--cfg-scale", nargs="+", type=float, default=[1.0], metavar="W", help="one or more; 1 is none (default: 1)")
     add = parser.add_argument_group("protocol").add_argument
     add("--max-steps", type=int, metavar="STEPS", help="episode length (default: the suite's)")
     add("--wait-steps", type=int, metavar="STEPS", help="for objects to settle (default: 10)")
-    add("--open-loop", type=int, metavar="STEPS", help="executed steps per inference (default: the whole chunk)")
+    add("--open-loop", type=int, metavar="STEPS", help="executed steps per inference (default: the policy's)")
     add("--image-size", type=int, metavar="PIXELS", help="of the cameras (default: what the policy sees)")
     add("--seed", type=int, default=0, help="of scenes and noise (default: %(default)s)")
     add = parser.add_argument_group("machine").add_argument

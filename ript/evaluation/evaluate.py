@@ -82,7 +82,7 @@ def prepare(options: argparse.Namespace) -> Evaluation:
         seed=options.seed,
         max_steps=runner.max_episode_length,
         wait_steps=runner.num_steps_wait,
-        open_loop=options.open_loop or policy.chunk_size,
+        open_loop=options.open_loop or policy.open_loop,
         image_size=runner.image_size,
         device=policy.device.type,
         versions={package: version(package) for package in _PACKAGES},

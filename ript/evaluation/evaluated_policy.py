@@ -1,13 +1,15 @@
 """The policy that is evaluated, and what identifies it."""
 
 import argparse
+import hashlib
 from pathlib import Path
 from typing import Any
 
-from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER, PI0_OFT_Policy
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.device import choose_device
-from ript.models.pi0.checkpoint import WEIGHTS
-from ript.models.pi0.weights_file import sha256
+from ript.models.pi0.folders import WEIGHTS
+from ript.models.pi0.weights_file import WeightsFile, sha256
+from ript.policy_options import chosen
 
 
 def load_policy(options: argparse.Namespace) -> PI0_OFT_Policy:
@@ -18,6 +20,7 @@ def load_policy(options: argparse.Namespace) -> PI0_OFT_Policy:
         norm_stats_path=options.norm_stats,
         tokenizer_path=options.tokenizer,
         condition_mode=options.condition_mode,
+        **chosen(options),
     )
     policy.model.requires_grad_(False)
     return policy
@@ -29,10 +32,10 @@ def identify_policy(policy: PI0_OFT_Policy, options: argparse.Namespace) -> dict
     The weights' checksums are those that the folder records and that were checked at loading; a folder of another
     tool records none, and its file is hashed.
     """
-    folder = DEFAULT_FOLDER if options.policy is None else Path(options.policy).expanduser()
+    folder = policy.folder
     tokenizer = Path(options.tokenizer) if options.tokenizer else folder / "tokenizer.json"
     card = policy.card
-    weights = dict(card.sha256) or {WEIGHTS: sha256(folder / WEIGHTS)}
+    weights = dict(card.sha256) or {WEIGHTS: WeightsFile.open_folder(folder).sha256}
     if card.base is not None:
         weights["base"] = card.base.sha256
     return {
@@ -41,6 +44,11 @@ def identify_policy(policy: PI0_OFT_Policy, options: argparse.Namespace) -> dict
         "condition_mode": card.condition_mode,
         "delta_actions": card.delta_actions,
         "normalization": card.normalization,
+        "state_normalization": card.state_normalization,
         "discrete_state_input": card.discrete_state_input,
-        "sha256": {**weights, "norm_stats": sha256(policy.norm_stats_path), "tokenizer": sha256(tokenizer)},
+        "sha256": {**weights, "norm_stats": _sha256_of_text(policy.stats.text), "tokenizer": sha256(tokenizer)},
     }
+
+
+def _sha256_of_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

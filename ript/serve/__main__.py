@@ -14,6 +14,7 @@ import signal
 import sys
 
 from ript import checks
+from ript.policy_options import add_policy_options
 
 logger = logging.getLogger("ript.serve")
 
@@ -26,10 +27,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     policy = parser.add_argument_group("policy").add_argument
-    policy("--pretrained-path", metavar="FOLDER", help="policy folder (default: the small π0, untrained)")
+    policy("--pretrained-path", metavar="FOLDER", help="policy folder (default: the small π0 that ships)")
     policy("--norm-stats", metavar="FILE", help="normalisation statistics (default: those in the folder)")
     policy("--tokenizer", metavar="FILE", help="tokenizer.json (default: the one in the folder)")
     policy("--condition-mode", default="concat", help="concat, bias or token; the policy's own (default: %(default)s)")
+    add_policy_options(policy)
     policy("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one (default: %(default)s)")
     policy("--dtype", default="float32", help="float32, or bfloat16 for half the memory (default: %(default)s)")
     inference = parser.add_argument_group("inference").add_argument
@@ -42,6 +44,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     network("--port", type=int, default=8000, help="0 picks a free one (default: %(default)s)")
     network(
         "--max-message-mb", type=int, default=16, metavar="MB", help="longer ones are refused (default: %(default)s)"
+    )
+    network(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="let this page's clients in; repeatable",
     )
     network("--max-connections", type=int, default=16, metavar="N", help="at one time (default: %(default)s)")
     return parser.parse_args(arguments)
@@ -64,7 +73,7 @@ def serve(options: argparse.Namespace) -> int:
     policy = load_policy(options)
     logger.info("%s on %s", policy.kind, policy.device)
     inference = LiberoInference(policy, options.cfg_scale, options.default_prompt, options.seed)
-    server = PolicyServer(inference, options.max_message_mb * 2**20, options.max_connections)
+    server = PolicyServer(inference, options.max_message_mb * 2**20, options.max_connections, options.allow_origin)
 
     async def until_stopped() -> int:
         loop = asyncio.get_running_loop()

@@ -11,6 +11,7 @@ from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.device import choose_device
 from ript.env_runner.pi0_runner_utils import actions_to_env, collate_observations
 from ript.models.pi0.config import ACTION_DIM, PADDED_DIM
+from ript.policy_options import chosen
 from ript.serve.codec import MessageError
 from ript.serve.observation import KEYS, Request, read_request
 
@@ -23,6 +24,7 @@ def load_policy(options: argparse.Namespace) -> PI0_OFT_Policy:
         norm_stats_path=options.norm_stats,
         tokenizer_path=options.tokenizer,
         condition_mode=options.condition_mode,
+        **chosen(options),
         dtype=options.dtype,
         num_steps=options.num_steps,
     )
@@ -64,7 +66,10 @@ class LiberoInference:
             "action_horizon": policy.chunk_size,
             "action_dim": ACTION_DIM,
             "image_size": policy.image_size,
+            "open_loop": policy.open_loop,
             "delta_actions": policy.card.delta_actions,
+            "discrete_state_input": policy.card.discrete_state_input,
+            "normalization": policy.card.normalization,
             "condition_mode": policy.card.condition_mode,
             "cfg_scale": self.cfg_scale,
             "num_steps": policy.num_steps,

@@ -51,22 +51,36 @@ def read_request(message: Mapping[str, Any], default_prompt: str | None) -> Requ
 
 
 def _image(message: Mapping[str, Any], key: str) -> np.ndarray:
+    """(H, W, 3) uint8, from that, from floats in [0, 1], or from either as (3, H, W): what LeRobot's data sets hold."""
     image = _array(message, key)
+    shape, dtype = image.shape, image.dtype
+    if dtype.kind == "f":
+        if not ((image >= 0) & (image <= 1)).all():
+            raise MessageError(f"{key}: floats of an image must lie in [0, 1], got some outside or NaN")
+        image = (255 * image).astype(np.uint8)
+    if image.ndim == 3 and shape[0] == 3:
+        image = image.transpose(1, 2, 0)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise MessageError(f"{key} must be uint8 of shape (H, W, 3), got {image.dtype} {image.shape}")
+        raise MessageError(f"{key} must be uint8 or floats of shape (H, W, 3) or (3, H, W), got {dtype} {shape}")
     height, width = image.shape[:2]
     if not 0 < max(height, width) <= MAX_ASPECT * min(height, width):
-        raise MessageError(f"{key}: no side may be 0 or over {MAX_ASPECT} times the other, got {image.shape}")
-    return image.copy()  # torch wants memory that it could write to
+        raise MessageError(f"{key}: no side may be 0 or over {MAX_ASPECT} times the other, got {shape}")
+    return np.array(image, order="C")  # torch wants memory that it could write to
 
 
 def _state(message: Mapping[str, Any]) -> np.ndarray:
+    value = message.get(STATE_KEY)
+    if isinstance(value, list) and all(type(number) in (int, float) for number in value):
+        message = {**message, STATE_KEY: np.array([float(number) for number in value])}
+    elif isinstance(value, list):
+        raise MessageError(f"{STATE_KEY} must be numbers, got {value!r:.80}")
     state = _array(message, STATE_KEY)
-    if state.dtype.kind != "f" or state.shape != (STATE_DIM,):
-        raise MessageError(f"{STATE_KEY} must be floats of shape ({STATE_DIM},), got {state.dtype} {state.shape}")
+    if state.dtype.kind not in "fiu" or state.shape != (STATE_DIM,):
+        raise MessageError(f"{STATE_KEY} must be numbers of shape ({STATE_DIM},), got {state.dtype} {state.shape}")
+    state = state.astype(np.float64)
     if not (np.abs(state) <= MAX_STATE).all():
         raise MessageError(f"{STATE_KEY} holds NaN, Inf or a number beyond {MAX_STATE:g}: {state.tolist()}")
-    return state.astype(np.float64)
+    return state
 
 
 def _prompt(message: Mapping[str, Any], default: str | None) -> str:

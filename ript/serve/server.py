@@ -8,7 +8,7 @@ import asyncio
 import http
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +22,7 @@ from websockets.http11 import Response
 
 from ript.serve.codec import MessageError, decode, encode
 from ript.serve.inference import LiberoInference
+from ript.serve.origins import is_allowed
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +34,20 @@ class PolicyServer:
         inference: what answers.
         max_message_bytes: a longer message ends its connection with code 1009.
         max_connections: one more is answered with HTTP 503.
+        allowed_origins: of browsers and other clients that name one; another is answered with HTTP 403.
     """
 
-    def __init__(self, inference: LiberoInference, max_message_bytes: int = 16 * 2**20, max_connections: int = 16):
+    def __init__(
+        self,
+        inference: LiberoInference,
+        max_message_bytes: int = 16 * 2**20,
+        max_connections: int = 16,
+        allowed_origins: Collection[str] = (),
+    ):
         self.inference = inference
         self.max_message_bytes = max_message_bytes
         self.max_connections = max_connections
+        self.allowed_origins = allowed_origins
         self._open = 0
         self._metadata = encode(inference.metadata)
 
@@ -48,7 +57,6 @@ class PolicyServer:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         options: dict[str, Any] = {
             "process_request": self._answer_http,
-            "origins": [None],  # browsers name one: no web page may reach a policy on its visitor's machine
             "compression": None,  # as openpi; and a small message cannot unpack to a large one
             "max_size": self.max_message_bytes,
             "max_queue": 1,
@@ -60,9 +68,14 @@ class PolicyServer:
                 self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _answer_http(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
-        """Before the handshake: `/healthz`, and a full house."""
+        """Before the handshake: `/healthz`, a web page, and a full house."""
         if request.path == "/healthz":
             return connection.respond(http.HTTPStatus.OK, "OK\n")
+        origins, hosts = request.headers.get_all("Origin"), request.headers.get_all("Host")
+        origin, host = (", ".join(values) or None for values in (origins, hosts))
+        if not is_allowed(origin, host, self.allowed_origins):  # no page may reach a policy on its visitor's machine
+            logger.warning("connection refused: Origin %.200r is not allowed; --allow-origin %.200s", origin, origin)
+            return connection.respond(http.HTTPStatus.FORBIDDEN, "this Origin is not allowed\n")
         if self._open >= self.max_connections:
             logger.warning("connection refused: %d are open", self._open)
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")

@@ -8,6 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from ript.models.pi0.weights_file import apply_umask
 from ript.storage.windows import Window
 
 
@@ -17,6 +18,7 @@ def write_windows(path: Path, windows: Sequence[Window], weights: np.ndarray, co
     if windows:
         arrays |= _columns(windows) | {"weight": weights}
     save_file(arrays, path, {"prompts": json.dumps([window.observation["prompt"] for window in windows])})
+    apply_umask(path)
 
 
 def read_windows(path: Path) -> tuple[list[Window], np.ndarray, list[int]]:

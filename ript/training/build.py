@@ -66,7 +66,9 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
         if name in algo:
             scope[name] = build(algo[name], scope)
     device_id = distributed.device.index if distributed.device.type == "cuda" else None
-    start = {} if resumed_policy is None else {"pretrained_path": str(resumed_policy), "random_weights": False}
+    start: dict[str, Any] = {}
+    if resumed_policy is not None:  # an adapter's weights are where the run began
+        start = {"pretrained_path": str(resumed_policy), "base_path": algo.pretrained_path, "random_weights": False}
     policy = scope["policy"] = build(algo.policy, scope, device_id=device_id, **start)
     runner.check_policy(policy)
     wanted = {"demonstration_windows": algo.get("demonstration_share"), "prefix_store": algo.get("reuse_prefix")}

@@ -91,12 +91,16 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: damaged training state ({str(error).splitlines()[0]})") from error
+        raise ValueError(f"{path}: damaged training state ({_first_line(error)})") from error
     if "version" not in state:
         return _upgraded(state)
     if state["version"] != VERSION:
         raise ValueError(f"{path}: version {state['version']} of the training state is not known; this is {VERSION}")
     return state
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _upgraded(state: dict[str, Any]) -> dict[str, Any]:

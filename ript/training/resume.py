@@ -41,7 +41,8 @@ def check_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Compares two resolved configurations: logs each change, and raises ValueError for one that cannot be made."""
     was, wanted = _flat(before), _flat(now)
     changed = [key for key in {**was, **wanted} if was.get(key) != wanted.get(key)]
-    refused = [key for key in changed if key.startswith(FIXED)]
+    moved = {"algo.pretrained_path"} if wanted.get("algo.lora.r") else set()  # an adapter's base may have moved
+    refused = [key for key in changed if key.startswith(FIXED) and key not in moved]
     if refused:
         listed = ", ".join(f"{key}={wanted.get(key)} (it was {was.get(key)})" for key in refused)
         raise ValueError(f"a resumed run cannot change {listed}; start a new one, with paths.run_name")

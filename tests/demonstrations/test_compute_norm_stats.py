@@ -43,3 +43,30 @@ def test_bad_input_is_refused(official_file, tmp_path):
     options = ["--data", str(official_file), "--out", str(tmp_path / "out.json"), "--delta-horizon", "0"]
     with pytest.raises(ValueError, match="delta_horizon=0"):
         write_norm_stats(parse_arguments(options))
+
+
+def write_actions(official_file, folder, dimension, value):
+    """A copy of the demonstrations with one action dimension set to `value`."""
+    copy = folder / "demonstrations.hdf5"
+    copy.write_bytes(official_file.read_bytes())
+    with h5py.File(copy, "a") as file:
+        for demo in file["data"].values():
+            actions = demo["actions"][...]
+            actions[:, dimension] = value
+            demo["actions"][...] = actions
+    return copy
+
+
+def test_a_constant_action_dimension_is_taken_and_named(official_file, tmp_path, caplog):
+    data = write_actions(official_file, tmp_path, 4, 0.0)
+    write_norm_stats(parse_arguments(["--data", str(data), "--out", str(tmp_path / "out.json")]))
+    assert "norm_stats.actions: no spread in dimension 4 (std is 0)" in caplog.text
+    for mode in ("z_score", "quantile"):
+        assert np.isfinite(NormStats.load(tmp_path / "out.json", mode).actions.normalize(np.ones(7))).all()
+
+
+def test_statistics_that_no_policy_would_take_are_not_written(official_file, tmp_path):
+    data = write_actions(official_file, tmp_path, 4, np.nan)
+    with pytest.raises(ValueError, match=r"NaN"):
+        write_norm_stats(parse_arguments(["--data", str(data), "--out", str(tmp_path / "out.json")]))
+    assert not (tmp_path / "out.json").exists()

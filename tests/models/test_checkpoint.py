@@ -185,12 +185,19 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         load(folder)
 
 
+def network(**changes: object) -> str:
+    """The content of a network.json."""
+    return json.dumps(asdict(golden_architecture("pi0")) | changes)
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
         ("network.json", "{", r"network\.json: not valid JSON"),
         ("network.json", "[]", r"network\.json: must hold a JSON object"),
         ("network.json", '{"kind": "pi0"}', r"network\.json: key 'text' is missing"),
+        ("network.json", network(chunk_size=0), r"network\.json: chunk_size=0 is not valid"),
+        ("network.json", network(text={**asdict(golden_architecture("pi0").text), "width": "64"}), "width='64'"),
         ("policy.json", "{}", r"policy\.json: keys must be"),
         ("config.json", "not json", r"config\.json: not valid JSON"),
     ],

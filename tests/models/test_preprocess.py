@@ -6,7 +6,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER
-from ript.models.pi0.preprocess import prepare_image, prepare_prompts, state_prompt
+from ript.models.pi0.preprocess import check_tokenizer, prepare_image, prepare_prompts, state_prompt
 
 
 def bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -30,13 +30,21 @@ def bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
 )
 def test_images_are_resized_with_their_aspect_and_padded_with_black(height: int, width: int, size: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    scale = size / max(height, width)
-    inner = bilinear(image / 255.0 * 2 - 1, int(height * scale), int(width * scale))
+    ratio = max(height / size, width / size)
+    inner = bilinear(image / 255.0 * 2 - 1, int(height / ratio), int(width / ratio))
     expected = np.full((size, size, 3), -1.0)
     top, left = (size - inner.shape[0]) // 2, (size - inner.shape[1]) // 2
     expected[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
     prepared = prepare_image(torch.from_numpy(image)[None], size)[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(prepared, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("height", "width", "size", "rows"), [(720, 1280, 224, 126), (94, 94, 96, 96)])
+def test_a_resized_image_has_as_many_rows_as_openpis(height: int, width: int, size: int, rows: int) -> None:
+    """`size / max(h, w)` first would round 126 down to 125, and a square to one with a border."""
+    prepared = prepare_image(torch.full((1, height, width, 3), 255, dtype=torch.uint8), size)
+    inside = prepared[0, 0] > 0
+    assert (int(inside.any(dim=1).sum()), int(inside.any(dim=0).sum())) == (rows, size)
 
 
 def test_an_image_that_is_not_uint8_is_refused() -> None:
@@ -77,3 +85,23 @@ def test_a_prompt_with_a_state_has_one_bos_and_no_newline_after_it() -> None:
 def test_a_prompt_that_is_too_long_is_refused() -> None:
     with pytest.raises(ValueError, match="prompt of 51 tokens, at most 48"):
         prepare_prompts(["pick " * 49], gemma_like(), 48)
+
+
+def test_a_tokenizer_with_ids_beyond_the_vocabulary_is_refused_by_token_and_id() -> None:
+    with pytest.raises(ValueError, match=r"'pick' has id 18075, but the network has 14582 token embeddings"):
+        check_tokenizer(gemma_like(), 14582)
+    check_tokenizer(gemma_like(), 18076)
+
+
+def test_a_tokenizer_without_a_line_break_is_refused() -> None:
+    with pytest.raises(ValueError, match=r'no token for "\\n"'):
+        check_tokenizer(Tokenizer(models.WordLevel({"<pad>": 0}, unk_token="<pad>")), 10)
+
+
+def test_paligemmas_image_token_may_lie_beyond_but_no_prompt_can_have_it() -> None:
+    paligemma = Tokenizer(models.WordLevel({"<pad>": 0, "\n": 1, "pick": 2, "<bos>": 3}, unk_token="<pad>"))
+    paligemma.add_special_tokens(["<image>"])
+    check_tokenizer(paligemma, 4)
+    prepare_prompts(["pick"], paligemma, 48, vocab_size=4)
+    with pytest.raises(ValueError, match=r"token '<image>' .* not for prompts"):
+        prepare_prompts(["pick <image>"], paligemma, 48, vocab_size=4)

@@ -18,19 +18,23 @@ def with_nan(value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        (IMAGE, np.zeros((40, 40, 3), np.float32), "must be uint8 .* got float32"),
-        (IMAGE, np.zeros((3, 40, 40), np.uint8), r"\(H, W, 3\), got uint8 \(3, 40, 40\)"),
+        (IMAGE, np.full((40, 40, 3), 255.0, np.float32), r"floats of an image must lie in \[0, 1\]"),
+        (IMAGE, np.full((40, 40, 3), np.nan), r"floats of an image must lie in \[0, 1\]"),
+        (IMAGE, np.zeros((40, 40, 3), np.int64), "must be uint8 or floats .* got int64"),
+        (IMAGE, np.zeros((4, 40, 40), np.uint8), r"\(H, W, 3\) or \(3, H, W\), got uint8 \(4, 40, 40\)"),
         (IMAGE, np.zeros((1, 40, 40, 3), np.uint8), r"\(H, W, 3\)"),
         (WRIST, np.zeros((2, 40, 3), np.uint8), "8 times"),
         (WRIST, np.zeros((0, 40, 3), np.uint8), "0"),
         (WRIST, [[1]], "NumPy array, got list"),
         (STATE, np.zeros(7), r"shape \(8,\), got float64 \(7,\)"),
         (STATE, np.zeros((1, 8)), r"\(8,\)"),
-        (STATE, np.zeros(8, np.int64), "floats"),
+        (STATE, np.zeros(8, bool), "numbers"),
+        (STATE, [0.0, "x"] * 4, "numbers"),
+        (STATE, [0.0] * 7, r"shape \(8,\)"),
         (STATE, with_nan(np.nan), "NaN"),
         (STATE, with_nan(-np.inf), "Inf"),
         (STATE, with_nan(1e300), "beyond"),
-        (STATE, "text", "NumPy array, got str"),
+        (STATE, "text", "got str"),
         ("prompt", " ", "not empty"),
         ("prompt", 3, "string"),
         ("prompt", None, "string|missing"),
@@ -59,3 +63,23 @@ def test_the_default_prompt_stands_in_for_an_absent_one_only(message: dict[str, 
     assert read_request(message, "other").prompt == message["prompt"]
     del message["prompt"]
     assert read_request(message, "other").prompt == "other"
+
+
+def test_channels_first_floats_and_integers_are_taken_as_openpis_server_takes_them(message: dict[str, Any]) -> None:
+    plain = read_request(message, None)
+    image = message[IMAGE]
+    floats = np.nextafter(image.astype(np.float32) / 255, np.float32(2)).clip(0, 1)
+    first = {**message, IMAGE: np.ascontiguousarray(image.transpose(2, 0, 1)), WRIST: message[WRIST] / 255}
+    second = {**message, IMAGE: np.ascontiguousarray(floats.transpose(2, 0, 1)), STATE: np.arange(8)}
+    np.testing.assert_array_equal(read_request(first, None).image["base_0_rgb"], image)
+    expected = (255 * first[WRIST]).astype(np.uint8)
+    np.testing.assert_array_equal(read_request(first, None).image["left_wrist_0_rgb"], expected)
+    read = read_request(second, None)
+    np.testing.assert_array_equal(read.image["base_0_rgb"], plain.image["base_0_rgb"])
+    np.testing.assert_array_equal(read.state, np.arange(8.0))
+    assert read.state.dtype == np.float64
+
+
+@pytest.mark.parametrize("state", [np.arange(8, dtype=np.uint8), np.arange(8, dtype=np.float16), list(range(8))])
+def test_a_state_is_any_eight_numbers(message: dict[str, Any], state: Any) -> None:
+    np.testing.assert_array_equal(read_request({**message, STATE: state}, None).state, np.arange(8.0))

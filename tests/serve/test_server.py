@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import websocket
 from openpi_client import msgpack_numpy
 from openpi_client import websocket_client_policy as client_module
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -129,6 +130,38 @@ def test_health_and_web_pages(served: Served) -> None:
     assert health(served[1]) == "OK\n"
     with pytest.raises(InvalidStatus, match="403"):
         connect(f"ws://127.0.0.1:{served[1]}", origin="http://a.page").close()
+
+
+def test_a_client_that_names_the_servers_address_as_its_origin_is_answered(served: Served, message: Message) -> None:
+    """As websocket-client does by default."""
+    for host in ("127.0.0.1", "localhost"):
+        plain = websocket.create_connection(f"ws://{host}:{served[1]}", timeout=10)
+        assert msgpack_numpy.unpackb(plain.recv())["server"] == "ript-pi0"
+        plain.send_binary(encode(message))
+        assert msgpack_numpy.unpackb(plain.recv())["actions"].shape == (50, 7)
+        plain.close()
+
+
+@pytest.mark.parametrize(
+    "headers", [{"origin": "http://a.page"}, {"origin": "http://a.page:{port}", "host": "a.page:{port}"}]
+)
+def test_a_refused_origin_is_logged_with_the_flag_that_allows_it(
+    serving: Callable[..., Any], headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second is what a page does whose name was made to point at this machine."""
+    with serving(SlowInference(0)) as port:
+        sent = {name: value.format(port=port) for name, value in headers.items()}
+        with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
+            websocket.create_connection(f"ws://127.0.0.1:{port}", timeout=10, **sent)
+    assert f"Origin '{sent['origin']}' is not allowed; --allow-origin {sent['origin']}" in caplog.text
+
+
+def test_an_allowed_origin_is_answered(serving: Callable[..., Any]) -> None:
+    assert parse_arguments(["--allow-origin", "http://a.page"]).allow_origin == ["http://a.page"]
+    with serving(SlowInference(0), allowed_origins=["http://a.page"]) as port:
+        connect(f"ws://127.0.0.1:{port}", origin="http://a.page").close()
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(f"ws://127.0.0.1:{port}", origin="http://b.page").close()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])

@@ -10,9 +10,16 @@ from ript.distributed import Distributed
 from ript.training.checkpoint import VERSION, complete_checkpoints, find_checkpoint, load_state, save_checkpoint
 
 
-def save(root: Path, step: int, keep: int = 2, save_policy: Callable[[Path], None] = Path.mkdir, **state: int) -> Path:
-    arrays = {"save_arrays": lambda folder: (folder / "replay_0.safetensors").touch()}
-    return save_checkpoint(root, step, keep, Distributed(), save_policy=save_policy, state=state, **arrays)
+def save(root: Path, number: int, save_policy: Callable[[Path], None] = Path.mkdir, **state: int) -> Path:
+    return save_checkpoint(
+        root,
+        number,
+        2,
+        Distributed(),
+        save_policy=save_policy,
+        state=state,
+        save_arrays=lambda folder: (folder / "replay_0.safetensors").touch(),
+    )
 
 
 def test_a_checkpoint_loads_again_as_a_policy(tiny_policy: PI0_OFT_Policy, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_checkpoint_without_average_is_refused(
 ) -> None:
     run(planar_config(tmp_path / "plain", tiny_policy_folder, *SHORT))
     (checkpoint,) = complete_checkpoints(tmp_path / "plain" / "checkpoints")
-    assert load_state(checkpoint)["average"] is None
+    assert load_state(checkpoint)["learner"]["average"] is None
     with pytest.raises(SystemExit) as ended:
         main([str(checkpoint), str(tmp_path / "raw")])
     assert ended.value.code == 2 and "has no moving average" in capsys.readouterr().err

@@ -14,14 +14,17 @@ from torch import Tensor, nn
 
 from ript.checks import one_of
 from ript.flow.samplers import sample_actions
-from ript.models.pi0.checkpoint import Origin, find_policy_card, load_model, save_model, start_lora
+from ript.models.pi0.checkpoint import Origin, load_model, save_model, start_lora
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.models.pi0.config import ACTION_DIM, PADDED_DIM, Kind, small_pi0_config
+from ript.models.pi0.folders import find_policy_folder
 from ript.models.pi0.lora import LoraSettings, merge_lora
 from ript.models.pi0.modeling import HEADER_MODULES, Pi0FlowModel, Prefix
-from ript.models.pi0.norm_stats import NormStats, find_norm_stats
+from ript.models.pi0.norm_stats import MODES, Mode, NormStats
 from ript.models.pi0.policy_card import PolicyCard
-from ript.models.pi0.preprocess import CAMERAS, prepare_image, prepare_prompts
+from ript.models.pi0.preprocess import CAMERAS, check_tokenizer, prepare_image, prepare_prompts
+from ript.models.pi0.stats_source import StatsSource, find_stats
+from ript.models.pi0.usage import KEYS, CardSource, find_card
 
 logger = logging.getLogger(__name__)
 
@@ -59,15 +62,19 @@ class PI0_OFT_Policy:
 
     Args:
         device_id: CUDA device index; None is the CPU.
-        pretrained_path: a policy folder of openpi (PyTorch), LeRobot or this project; see `ript.models.pi0.checkpoint`.
-            None is the small π0 that ships with the project.
+        pretrained_path: a policy folder of openpi (PyTorch), LeRobot or this project, or a training checkpoint that
+            holds one; see `ript.models.pi0.checkpoint`. None is the small π0 that ships with the project.
+        base_path: where the weights are that an adapter in `pretrained_path` belongs to; None is where its card says.
         random_weights: instead of the small π0's trained weights start from new ones, of torch's global seed.
         norm_stats_path: statistics; None takes those inside the folder.
         tokenizer_path: a `tokenizers` JSON; None takes the one inside the folder.
         condition_mode: `concat`, `bias` or `token`; it must be the checkpoint's, if that was trained with one.
-        delta_actions: actions relative to the chunk's start state; None is what the checkpoint says, and for one that
-            says nothing true with π0 and false with π0.5.
-        discrete_state_input: π0.5 only: the state is part of the prompt; None is what the checkpoint says, else false.
+        delta_actions: actions relative to the chunk's start state; None is what the checkpoint says. openpi's say
+            nothing: true with π0 and false with π0.5.
+        discrete_state_input: π0.5 only: the state is part of the prompt; None is what the checkpoint says. LeRobot's
+            π0.5 always has it there; openpi's say nothing: false, as in its LIBERO configuration.
+        normalization: of state and actions: `z_score`, `quantile`, `min_max` or `identity`; None is what the checkpoint
+            says. openpi's say nothing: z-score with π0, quantiles with π0.5.
         freeze_vision_encoder: no gradient for the vision tower.
         train_expert_only: no gradient for the whole vision-language model.
         lora: train adapters and the small projections only: keyword arguments of `LoraSettings`.
@@ -86,6 +93,10 @@ class PI0_OFT_Policy:
     card: PolicyCard
     """How the weights are used; saved with them."""
     norm_stats: NormStats
+    stats: StatsSource
+    """Where `norm_stats` are from."""
+    folder: Path
+    """Where the policy is from."""
     trainable_params: dict[str, list[nn.Parameter]]
     """`model` and `header`: disjoint, together exactly the parameters with `requires_grad`."""
 
@@ -99,6 +110,7 @@ class PI0_OFT_Policy:
         condition_mode: str = "concat",
         delta_actions: bool | None = None,
         discrete_state_input: bool | None = None,
+        normalization: Mode | None = None,
         freeze_vision_encoder: bool = False,
         train_expert_only: bool = False,
         lora: Mapping[str, Any] | None = None,
@@ -106,6 +118,7 @@ class PI0_OFT_Policy:
         vision_checkpointing: bool = False,
         compile: bool = False,
         num_steps: int = 10,
+        base_path: str | None = None,
     ):
         if num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
@@ -113,27 +126,36 @@ class PI0_OFT_Policy:
         one_of("dtype", dtype, tuple(DTYPES))
         one_of("delta_actions", delta_actions, (None, True, False))
         one_of("discrete_state_input", discrete_state_input, (None, True, False))
+        one_of("normalization", normalization, (None, *MODES))
         self.device = torch.device("cpu" if device_id is None else f"cuda:{device_id}")
         self.num_steps = num_steps
         self.verbose = False
         self._frozen_vision, self._frozen_vlm = freeze_vision_encoder, train_expert_only
         self._dtype = DTYPES[dtype]
-        self._folder = _policy_folder(pretrained_path)
+        self.folder = DEFAULT_FOLDER if pretrained_path is None else find_policy_folder(pretrained_path)
         settings = None if lora is None else LoraSettings.from_config(lora)
         if random_weights and pretrained_path is not None:
             raise ValueError("random_weights=True is not valid with pretrained_path: it is for the small π0")
-        card = self._read_card(condition_mode, random_weights, settings)
-        chosen: dict[str, Any] = {"delta_actions": delta_actions, "discrete_state_input": discrete_state_input}
-        self.card = replace(card, **{key: value for key, value in chosen.items() if value is not None})
-        self.norm_stats_path = Path(norm_stats_path) if norm_stats_path else find_norm_stats(self._folder)
-        self.norm_stats = NormStats.load(self.norm_stats_path, self.card.normalization)
-        self._norm_stats_text = self.norm_stats_path.read_text()  # the folder may be gone when the policy is saved
-        self.tokenizer = _load_tokenizer(Path(tokenizer_path) if tokenizer_path else self._folder / "tokenizer.json")
-        self.model, self._origin = self._build(random_weights)
+        found = self._find_card(condition_mode, random_weights, settings).choose(
+            delta_actions=delta_actions, discrete_state_input=discrete_state_input, normalization=normalization
+        )
+        self.card = found.card
+        self.stats = find_stats(self.folder, Path(norm_stats_path).expanduser() if norm_stats_path else None)
+        self.norm_stats = NormStats.from_content(
+            self.stats.path, self.stats.content, self.card.normalization, self.card.state_normalization
+        )
+        tokenizer = Path(tokenizer_path).expanduser() if tokenizer_path else self.folder / "tokenizer.json"
+        self.tokenizer = _load_tokenizer(tokenizer)
+        self.model, self._origin = self._build(random_weights, base_path)
+        try:
+            check_tokenizer(self.tokenizer, self.model.architecture.vocab_size)
+        except ValueError as error:
+            raise ValueError(f"{tokenizer}: {error}") from error
+        logger.info("%s: chunk of %d, %s, statistics of %s", self.folder, self.chunk_size, found, self.stats.path)
         if self.card.discrete_state_input and self.kind == "pi0":
             raise ValueError("discrete_state_input=True is not valid: π0 has a state token; it is for π0.5")
         if settings is not None and self.card.lora is None:
-            self._origin = start_lora(self._folder, self.model, settings, self._origin)
+            self._origin = start_lora(self.folder, self.model, settings, self._origin)
             self.card = replace(self.card, lora=settings)
         if vision_checkpointing:
             self.model.checkpoint_vision()
@@ -156,6 +178,16 @@ class PI0_OFT_Policy:
         """Actions per chunk."""
         return self.model.architecture.chunk_size
 
+    @property
+    def open_loop(self) -> int:
+        """Executed steps per inference, where nothing else is asked for."""
+        return min(self.card.open_loop or self.chunk_size, self.chunk_size)
+
+    @property
+    def norm_stats_path(self) -> Path:
+        """The file that the statistics are in."""
+        return self.stats.path
+
     def prepare(self, observation: Mapping[str, Any]) -> PreparedObservation:
         """A collated observation (see `ript.env_runner.pi0_runner_utils`) → tensors on the device."""
         missing = [name for name in CAMERAS if name not in observation["image"]]
@@ -167,7 +199,13 @@ class PI0_OFT_Policy:
         ]
         values = np.asarray(observation["state"], np.float32)
         in_prompt = values if self.card.discrete_state_input else None
-        tokens, mask = prepare_prompts(observation["prompt"], self.tokenizer, MAX_PROMPT_TOKENS[self.kind], in_prompt)
+        tokens, mask = prepare_prompts(
+            observation["prompt"],
+            self.tokenizer,
+            MAX_PROMPT_TOKENS[self.kind],
+            in_prompt,
+            self.model.architecture.vocab_size,
+        )
         state = torch.as_tensor(values).to(self.device)
         state = nn.functional.pad(state, (0, PADDED_DIM - state.shape[-1]))
         return PreparedObservation(torch.stack(images, dim=1), tokens.to(self.device), mask.to(self.device), state)
@@ -219,10 +257,9 @@ class PI0_OFT_Policy:
         """Writes a policy folder that `pretrained_path` loads again, in the layout that was loaded."""
         folder.mkdir(parents=True, exist_ok=True)
         save_model(folder, self.model, self.card, self._origin)
-        inside = self.norm_stats_path.is_relative_to(self._folder)
-        stats = folder / (self.norm_stats_path.relative_to(self._folder) if inside else "norm_stats.json")
+        stats = folder / self.stats.saved_as
         stats.parent.mkdir(parents=True, exist_ok=True)
-        stats.write_text(self._norm_stats_text)
+        stats.write_text(self.stats.text)
         self.tokenizer.save(str(folder / "tokenizer.json"))
 
     def merge_lora(self) -> None:
@@ -231,20 +268,22 @@ class PI0_OFT_Policy:
         self.card = replace(self.card, lora=None)
         self._prepare_training()
 
-    def _read_card(self, condition_mode: str, random_weights: bool, lora: LoraSettings | None) -> PolicyCard:
+    def _find_card(self, condition_mode: str, random_weights: bool, lora: LoraSettings | None) -> CardSource:
         """The folder's card. Raises ValueError for adapters that it cannot have."""
         if lora is not None and random_weights:
             raise ValueError("lora is not valid with random_weights: an adapter belongs to a folder of weights")
         if lora is not None and self._frozen_vlm and lora.target != "expert":
             raise ValueError(f"lora.target={lora.target!r} is not valid with train_expert_only. Valid: expert")
-        card = PolicyCard(condition_mode) if random_weights else find_policy_card(self._folder, condition_mode)
-        if lora is not None and card.lora not in (None, lora):
-            raise ValueError(f"{self._folder} holds an adapter with {card.lora}, not {lora}; merge it first")
-        return card
+        if random_weights:
+            return CardSource(PolicyCard(condition_mode), dict.fromkeys(KEYS, "new network"))
+        found = find_card(self.folder, condition_mode)
+        if lora is not None and found.card.lora not in (None, lora):
+            raise ValueError(f"{self.folder} holds an adapter with {found.card.lora}, not {lora}; merge it first")
+        return found
 
-    def _build(self, random_weights: bool) -> tuple[Pi0FlowModel, Origin]:
+    def _build(self, random_weights: bool, base_path: str | None) -> tuple[Pi0FlowModel, Origin]:
         if not random_weights:
-            return load_model(self._folder, self.card)
+            return load_model(self.folder, self.card, None if base_path is None else Path(base_path).expanduser())
         logger.info("the small π0 starts from random weights")
         return Pi0FlowModel(small_pi0_config(), self.card.condition_mode), Origin()
 
@@ -270,15 +309,6 @@ def group_parameters(model: Pi0FlowModel) -> dict[str, list[nn.Parameter]]:
         if parameter.requires_grad:
             groups["header" if name.startswith(HEADER_MODULES) else "model"].append(parameter)
     return groups
-
-
-def _policy_folder(pretrained_path: str | None) -> Path:
-    if pretrained_path is None:
-        return DEFAULT_FOLDER
-    folder = Path(pretrained_path).expanduser()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"pretrained_path is not a folder: {folder}")
-    return folder
 
 
 def _load_tokenizer(path: Path) -> Tokenizer:

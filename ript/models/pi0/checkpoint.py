@@ -28,20 +28,24 @@ from transformers.initialization import no_init_weights
 
 from ript.json_files import read_json
 from ript.models.pi0.config import GemmaSizes, Pi0Architecture, VisionSizes
+from ript.models.pi0.folders import ADAPTER_WEIGHTS, CONDITION, CONFIG, NETWORK, POLICY, WEIGHTS
 from ript.models.pi0.layouts import (
     OPENPI,
     TEXT_EMBEDDING,
     Layout,
+    architecture_from_shapes,
     detect_kind,
     detect_layout,
     read_foreign_config,
 )
-from ript.models.pi0.lora import ADAPTER_WEIGHTS, LoraSettings, add_lora, open_lora, save_lora
+from ript.models.pi0.lerobot import buffer_names, processor_files
+from ript.models.pi0.lora import LoraSettings, add_lora, open_lora, save_lora
 from ript.models.pi0.modeling import Pi0FlowModel
-from ript.models.pi0.policy_card import POLICY, BaseWeights, PolicyCard, read_policy_card
+from ript.models.pi0.policy_card import BaseWeights, PolicyCard
+from ript.models.pi0.usage import find_policy_card
 from ript.models.pi0.weights_file import WeightsFile, sha256, write_weights
 
-WEIGHTS, CONFIG, NETWORK, CONDITION = "model.safetensors", "config.json", "network.json", "condition.safetensors"
+__all__ = ["Origin", "file_tensors", "find_policy_card", "load_model", "read_architecture", "save_model", "start_lora"]
 
 
 @dataclass(frozen=True)
@@ -53,49 +57,49 @@ class Origin:
     """Name in the file → dtype."""
     metadata: Mapping[str, str] = field(default_factory=lambda: {"format": "pt"})
     unused: Mapping[str, Tensor] = field(default_factory=dict)
-    """An output layer of the language model that differs from its embedding: no action depends on it."""
+    """Tensors that no action depends on: an output layer of the language model that differs from its embedding, and
+    statistics among the weights."""
     config: Mapping[str, Any] | None = None
     """The original's config.json."""
+    processors: Mapping[str, bytes] = field(default_factory=dict)
+    """LeRobot's processors: name of the file → its bytes."""
     base: BaseWeights | None = None
     """The folder of the weights, when an adapter is trained on them."""
 
 
-def find_policy_card(folder: Path, condition_mode: str) -> PolicyCard:
-    """The folder's card; for a folder of another tool, what its kind of π0 needs.
-
-    Raises FileNotFoundError or ValueError naming the file, the key and what is valid.
-    """
-    if (folder / POLICY).exists():
-        card = read_policy_card(folder)
-        if card.condition_mode != condition_mode:
-            raise ValueError(
-                f"{folder} was trained with condition_mode {card.condition_mode!r}, not {condition_mode!r}"
-            )
-        return card
-    for name in (CONDITION, ADAPTER_WEIGHTS):
-        if (folder / name).exists():
-            raise FileNotFoundError(f"file not found: {folder / POLICY}, which must say how to use {name}")
-    return PolicyCard.for_foreign(detect_kind(WeightsFile.open(folder / WEIGHTS).shapes), condition_mode)
-
-
-def load_model(folder: Path, card: PolicyCard) -> tuple[Pi0FlowModel, Origin]:
+def load_model(folder: Path, card: PolicyCard, base: Path | None = None) -> tuple[Pi0FlowModel, Origin]:
     """Builds the network and loads its weights, strictly; only a foreign folder lacks the condition embedding.
 
+    An adapter's weights are in the folder `base`, else where its card says.
     Raises FileNotFoundError or ValueError with every missing, unexpected or misshapen tensor.
     """
     if card.lora is None or card.base is None:
         return _load_full(folder, card)
-    base = Path(card.base.path)
-    if not base.is_dir():
-        raise FileNotFoundError(f"{folder / POLICY}: the folder the adapter belongs to is missing: {base}")
+    base = _find_base(folder, card.base, base)
+    file = WeightsFile.open_folder(base)
+    if file.sha256 != card.base.sha256:
+        raise ValueError(f"{file.path} is not the file that the adapter in {folder} belongs to: its SHA-256 is another")
     model, origin = _load_full(base, find_policy_card(base, card.condition_mode))
-    if sha256(base / WEIGHTS) != card.base.sha256:
-        raise ValueError(f"{base / WEIGHTS} is not the file that the adapter in {folder} belongs to")
     add_lora(model, card.lora)
     file, targets = open_lora(folder, model)
     _load_checked(file, targets, card)
     _load_checked(WeightsFile.open(folder / CONDITION), model.condition.state_dict(), card)
-    return model, replace(origin, base=card.base)
+    return model, replace(origin, base=BaseWeights(str(base.resolve()), card.base.sha256))
+
+
+def _find_base(folder: Path, recorded: BaseWeights, given: Path | None) -> Path:
+    """The folder of an adapter's weights: `given`, unless that holds the adapter of an earlier run.
+
+    Raises FileNotFoundError with what to set.
+    """
+    is_adapter = given is not None and (given / ADAPTER_WEIGHTS).exists()
+    base = Path(recorded.path) if given is None or is_adapter else given
+    if not base.is_dir():
+        raise FileNotFoundError(
+            f"{folder / POLICY}: the folder the adapter belongs to is missing: {base}; set base_path (when a run is "
+            "resumed: algo.pretrained_path) to where it is now"
+        )
+    return base
 
 
 def save_model(folder: Path, model: Pi0FlowModel, card: PolicyCard, origin: Origin | None = None) -> None:
@@ -107,10 +111,12 @@ def save_model(folder: Path, model: Pi0FlowModel, card: PolicyCard, origin: Orig
             raise ValueError("an adapter belongs to a folder of weights: lora needs pretrained_path")
         checksums[ADAPTER_WEIGHTS] = save_lora(folder, model, card.lora)
     else:
-        checksums[WEIGHTS] = write_weights(folder / WEIGHTS, _file_tensors(model, origin), origin.metadata)
+        checksums[WEIGHTS] = write_weights(folder / WEIGHTS, file_tensors(model, origin), origin.metadata)
         (folder / NETWORK).write_text(json.dumps(asdict(model.architecture), indent=2) + "\n")
         if origin.config is not None:
             (folder / CONFIG).write_text(json.dumps(origin.config, indent=2) + "\n")
+        for name, content in origin.processors.items():
+            (folder / name).write_bytes(content)
     base = origin.base if card.lora else None
     replace(card, base=base, sha256=checksums).save(folder)
 
@@ -118,23 +124,26 @@ def save_model(folder: Path, model: Pi0FlowModel, card: PolicyCard, origin: Orig
 def start_lora(folder: Path, model: Pi0FlowModel, settings: LoraSettings, origin: Origin) -> Origin:
     """Adds new adapters to the model loaded from `folder`, which becomes their base."""
     add_lora(model, settings)
-    return replace(origin, base=BaseWeights(str(folder.resolve()), sha256(folder / WEIGHTS)))
+    return replace(origin, base=BaseWeights(str(folder.resolve()), WeightsFile.open_folder(folder).sha256))
 
 
-def read_architecture(folder: Path, names: Mapping[str, Any]) -> Pi0Architecture:
-    """The sizes in `network.json`, or those that the original's `config.json` names.
+def read_architecture(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> Pi0Architecture:
+    """The sizes in `network.json`, those that the original's `config.json` names, or those the shapes have.
 
     Raises FileNotFoundError or ValueError naming file and key.
     """
-    path = folder / NETWORK
+    path = folder / NETWORK if (folder / NETWORK).exists() else folder / CONFIG
     if not path.exists():
-        path = folder / CONFIG
-        if not path.is_file():
-            raise FileNotFoundError(f"sizes of the network not found: neither {path} nor {folder / NETWORK}")
+        try:
+            return architecture_from_shapes(shapes)
+        except ValueError as error:
+            raise FileNotFoundError(
+                f"sizes of the network not found: neither {folder / CONFIG} nor {folder / NETWORK}, and {error}"
+            ) from error
     content = read_json(path)
     try:
         if path.name == CONFIG:
-            return read_foreign_config(content, detect_kind(names))
+            return read_foreign_config(content, detect_kind(shapes))
         text, expert = (GemmaSizes(**content.pop(key)) for key in ("text", "expert"))
         return Pi0Architecture(text=text, expert=expert, vision=VisionSizes(**content.pop("vision")), **content)
     except KeyError as error:
@@ -144,7 +153,9 @@ def read_architecture(folder: Path, names: Mapping[str, Any]) -> Pi0Architecture
 
 
 def _load_full(folder: Path, card: PolicyCard) -> tuple[Pi0FlowModel, Origin]:
-    file = WeightsFile.open(folder / WEIGHTS)
+    file = WeightsFile.open_folder(folder)
+    statistics = buffer_names(file)
+    file = file.without(statistics)
     try:
         layout = detect_layout(file.shapes)
     except ValueError as error:
@@ -156,8 +167,9 @@ def _load_full(folder: Path, card: PolicyCard) -> tuple[Pi0FlowModel, Origin]:
     unused = _load_checked(file, _targets(model, layout, file.shapes), card)
     if (folder / POLICY).exists():
         _load_checked(WeightsFile.open(folder / CONDITION), model.condition.state_dict(), card)
+    unused |= {name: file.read(name) for name in statistics}
     config = read_json(folder / CONFIG) if (folder / CONFIG).exists() else None
-    return model, Origin(layout, file.dtypes, file.metadata, unused, config)
+    return model, Origin(layout, file.dtypes, file.metadata, unused, config, processor_files(folder))
 
 
 def _load_checked(file: WeightsFile, targets: Mapping[str, Tensor], card: PolicyCard) -> dict[str, Tensor]:
@@ -179,7 +191,7 @@ def _targets(model: Pi0FlowModel, layout: Layout, present: Mapping[str, Any]) ->
     return targets
 
 
-def _file_tensors(model: Pi0FlowModel, origin: Origin) -> dict[str, Tensor]:
+def file_tensors(model: Pi0FlowModel, origin: Origin) -> dict[str, Tensor]:
     """What is written: in the original's dtype where that is exact, and a copy for a second name of one tensor."""
     tensors = {}
     for name, tensor in _targets(model, origin.layout, origin.dtypes).items():

@@ -51,3 +51,20 @@ class ConditionEmbedding(nn.Module):
             return None, actions + condition
         repeated = condition.expand(-1, actions.shape[1], -1)
         return None, self.fuse(torch.cat([actions, repeated], dim=-1))
+
+    @torch.no_grad()
+    def absorb_into(self, layer: nn.Linear) -> None:
+        """Makes the positive branch part of the layer whose output it changes, in place; what stays changes nothing.
+
+        Raises ValueError for `token`, which is no change of that output.
+        """
+        if self.mode == "token":
+            raise ValueError("condition_mode 'token' adds a token of its own: it cannot become part of other weights")
+        condition = self.embedding.weight[POSITIVE]
+        if self.fuse is None:
+            layer.bias.add_(condition)
+        else:
+            action, rest = self.fuse.weight.split([layer.out_features, CONDITION_WIDTH], dim=1)
+            layer.weight.copy_(action @ layer.weight)
+            layer.bias.copy_(action @ layer.bias + rest @ condition + self.fuse.bias)
+        self.reset_parameters()

@@ -1,11 +1,11 @@
 """What kind of network, and how large."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from transformers import PI0Config
 
-from ript.checks import one_of
+from ript.checks import one_of, whole_number
 
 Kind = Literal["pi0", "pi05"]
 
@@ -27,6 +27,10 @@ class GemmaSizes:
     heads: int
     kv_heads: int
     head_dim: int
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the size that is not a whole number from 1."""
+        _check_sizes(self)
 
     def to_transformers(self, vocab_size: int) -> dict[str, Any]:
         """Keyword arguments of transformers' GemmaConfig."""
@@ -52,6 +56,10 @@ class VisionSizes:
     heads: int
     patch_size: int
     image_size: int
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the size that is not a whole number from 1."""
+        _check_sizes(self)
 
     def to_transformers(self) -> dict[str, Any]:
         """Keyword arguments of transformers' SiglipVisionConfig."""
@@ -82,6 +90,8 @@ class Pi0Architecture:
     def __post_init__(self) -> None:
         """Raises ValueError for an unknown kind, or when expert and language model do not fit together."""
         one_of("kind", self.kind, ("pi0", "pi05"))
+        whole_number("vocab_size", self.vocab_size, 1)
+        whole_number("chunk_size", self.chunk_size, 1)
         for name in ("depth", "heads", "kv_heads", "head_dim"):
             text, expert = getattr(self.text, name), getattr(self.expert, name)
             if text != expert:
@@ -108,6 +118,11 @@ class Pi0Architecture:
             max_action_dim=PADDED_DIM,
             max_state_dim=PADDED_DIM,
         )
+
+
+def _check_sizes(sizes: GemmaSizes | VisionSizes) -> None:
+    for name, value in asdict(sizes).items():
+        whole_number(name, 0 if value is None else value, 1)
 
 
 GEMMA_VARIANTS = {

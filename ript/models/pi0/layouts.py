@@ -1,11 +1,20 @@
 """The names that openpi and LeRobot give to π0's tensors and sizes: the one place that knows them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ript.checks import one_of, whole_number
-from ript.models.pi0.config import GEMMA_VARIANTS, PADDED_DIM, Kind, Pi0Architecture, public_architecture
+from ript.models.pi0.config import (
+    GEMMA_VARIANTS,
+    PADDED_DIM,
+    SIGLIP_SO400M,
+    GemmaSizes,
+    Kind,
+    Pi0Architecture,
+    VisionSizes,
+    public_architecture,
+)
 
 VARIANTS = ("paligemma_variant", "action_expert_variant")
 WIDTHS = ("max_action_dim", "max_state_dim")
@@ -113,3 +122,61 @@ def read_foreign_config(content: Mapping[str, Any], kind: Kind) -> Pi0Architectu
     whole_number(horizon, known[horizon], 1)
     text, expert = (known[key] for key in VARIANTS)
     return public_architecture(kind, text, expert, known[horizon])
+
+
+PUBLIC_CHUNK: dict[Kind, int] = {"pi0": 50, "pi05": 10}
+"""Actions per chunk of openpi's LIBERO checkpoints; no tensor's shape tells it."""
+
+
+def architecture_from_shapes(shapes: Mapping[str, tuple[int, ...]]) -> Pi0Architecture:
+    """The sizes of weights that come without any, as openpi's training writes them.
+
+    The number of heads is in no shape, so the sizes must be public ones; the chunk is that of openpi's LIBERO
+    checkpoints. Raises ValueError when they are not public.
+    """
+    layout, kind = detect_layout(shapes), detect_kind(shapes)
+
+    def shape(name: str, dimensions: int = 2) -> tuple[int, ...]:
+        found = shapes.get(layout.rename(name), ())
+        return found if len(found) == dimensions else (0,) * dimensions
+
+    text, expert = (_gemma_variant(part, shape, shapes, layout) for part in ("vlm.language_model", "dit"))
+    tower = "model.vlm.vision_tower."
+    width, _, patch, _ = shape(tower + "embeddings.patch_embedding.weight", 4)
+    places, _ = shape(tower + "embeddings.position_embedding.weight")
+    mlp, _ = shape(tower + "encoder.layers.0.mlp.fc1.weight")
+    vision = VisionSizes(
+        width,
+        _depth(shapes, layout.rename(tower + "encoder.layers.")),
+        mlp,
+        SIGLIP_SO400M.heads,
+        patch,
+        round(places**0.5) * patch,
+    )
+    if vision != SIGLIP_SO400M:
+        raise ValueError(f"the shapes of the vision tower are those of no public π0: {vision}")
+    embedding = shape(TEXT_EMBEDDING)[0] or shapes.get(layout.input_embedding, (0,))[0]
+    return Pi0Architecture(kind, text, expert, vision, embedding, PUBLIC_CHUNK[kind])
+
+
+def _gemma_variant(
+    part: str,
+    shape: Callable[[str], tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
+    layout: Layout,
+) -> GemmaSizes:
+    layers = f"model.{part}.layers."
+    queries, keys, gate = (
+        shape(f"{layers}0.{name}.weight") for name in ("self_attn.q_proj", "self_attn.k_proj", "mlp.gate_proj")
+    )
+    found = (gate[1], _depth(shapes, layout.rename(layers)), gate[0], queries[0], keys[0])
+    for sizes in GEMMA_VARIANTS.values():
+        heads, kv_heads = sizes.heads * sizes.head_dim, sizes.kv_heads * sizes.head_dim
+        if found == (sizes.width, sizes.depth, sizes.mlp_width, heads, kv_heads):
+            return sizes
+    raise ValueError(f"the shapes of {part} are those of no public Gemma: {', '.join(GEMMA_VARIANTS)}")
+
+
+def _depth(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> int:
+    """How many layers have tensors."""
+    return len({name.removeprefix(prefix).split(".")[0] for name in shapes if name.startswith(prefix)})

@@ -10,6 +10,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from ript.checks import in_range, one_of, whole_number
+from ript.models.pi0.folders import ADAPTER_WEIGHTS
 from ript.models.pi0.modeling import HEADER_MODULES, Pi0FlowModel
 from ript.models.pi0.weights_file import WeightsFile, write_weights
 
@@ -18,7 +19,6 @@ TARGETS = {
     "expert": ("model.dit.layers.",),
     "both": ("model.vlm.language_model.layers.", "model.dit.layers."),
 }
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)

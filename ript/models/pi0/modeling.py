@@ -162,6 +162,13 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
         enabled = self.compute_dtype != torch.float32
         return torch.autocast(self.device.type, self.compute_dtype if enabled else None, enabled=enabled)
 
+    def absorb_condition(self) -> None:
+        """Makes the positive branch part of the weights, in place. Raises ValueError for condition mode `token`."""
+        last_of_actions = "action_in_proj" if self.architecture.kind == "pi05" else "action_time_mlp_out"
+        layer = self.embed_action_time.get_submodule(last_of_actions)
+        assert isinstance(layer, nn.Linear)
+        self.condition.absorb_into(layer)
+
     def unreachable_modules(self) -> list[nn.Module]:
         """Modules that no velocity depends on: of the prefix's last layer only keys and values are used."""
         last = self.model.vlm.language_model.layers[-1]

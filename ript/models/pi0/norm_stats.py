@@ -1,29 +1,38 @@
 """Normalisation statistics of state and actions, in openpi's file format."""
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ript.json_files import read_json
 from ript.models.pi0.config import ACTION_DIM, PADDED_DIM, STATE_DIM
 
+logger = logging.getLogger(__name__)
+
 EPSILON = 1e-6
 
-Mode = Literal["z_score", "quantile"]
-_BOUNDS: dict[str, float] = {"z_score": 5.0, "quantile": 2.0}
-_KEYS: dict[str, tuple[str, str]] = {"z_score": ("mean", "std"), "quantile": ("q01", "q99")}
+Mode = Literal["z_score", "quantile", "min_max", "identity"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+_BOUNDS: dict[Mode, float] = {"z_score": 5.0, "quantile": 2.0, "min_max": 1.0, "identity": float("inf")}
+_KEYS: dict[Mode, tuple[str, str]] = {"z_score": ("mean", "std"), "quantile": ("q01", "q99"), "min_max": ("min", "max")}
 
 
 @dataclass(frozen=True)
 class Normalizer:
-    """An invertible affine map of the last axis: z-score (x-mean)/(std+ε) or quantile (x-q01)/(q99-q01+ε)·2-1."""
+    """An invertible affine map of the last axis.
+
+    z-score (x-mean)/(std+ε), quantile (x-q01)/(q99-q01+ε)·2-1, min-max the same with min and max, or the identity.
+    A dimension without spread is divided by ε alone, as in openpi.
+    """
 
     offset: np.ndarray
-    """mean or q01, (D,) float64."""
+    """mean, q01, min or 0, (D,) float64."""
     scale: np.ndarray
-    """std + ε or (q99 - q01 + ε), (D,) float64."""
+    """std + ε, (q99 - q01 + ε), (max - min + ε) or 1, (D,) float64."""
     mode: Mode
 
     @property
@@ -34,12 +43,29 @@ class Normalizer:
     def normalize(self, raw: np.ndarray) -> np.ndarray:
         """Raw (…, D) → normalised (…, D) float32."""
         ratio = (np.asarray(raw, np.float64) - self.offset) / self.scale
-        return (ratio if self.mode == "z_score" else ratio * 2 - 1).astype(np.float32)
+        return (ratio * 2 - 1 if self._is_range else ratio).astype(np.float32)
 
     def unnormalize(self, normalized: np.ndarray) -> np.ndarray:
         """Normalised (…, D) → raw (…, D) float64; the inverse of `normalize`."""
         ratio = np.asarray(normalized, np.float64)
-        return (ratio if self.mode == "z_score" else (ratio + 1) / 2) * self.scale + self.offset
+        return ((ratio + 1) / 2 if self._is_range else ratio) * self.scale + self.offset
+
+    def statistics(self, mode: Mode) -> dict[str, list[float]]:
+        """The statistics by which z-scores or quantiles (`mode`) are the same map as this one.
+
+        Keys as in openpi's file; mean and std, which it wants always, are given for both.
+        """
+        unit = self.scale / 2 if self._is_range else self.scale
+        centre = self.offset + unit if self._is_range else self.offset
+        found = {"mean": centre, "std": unit - EPSILON}
+        if mode == "quantile":
+            found |= {"q01": centre - unit, "q99": centre + unit - EPSILON}
+        return {key: values.tolist() for key, values in found.items()}
+
+    @property
+    def _is_range(self) -> bool:
+        """Two ends that become -1 and 1, instead of a centre and a unit."""
+        return self.mode in ("quantile", "min_max")
 
 
 @dataclass(frozen=True)
@@ -50,41 +76,55 @@ class NormStats:
     actions: Normalizer
 
     @classmethod
-    def load(cls, path: str | Path, mode: Mode = "z_score") -> "NormStats":
-        """Reads `{"norm_stats": {"state": {…}, "actions": {…}}}`.
+    def load(cls, path: str | Path, mode: Mode = "z_score", state_mode: Mode | None = None) -> "NormStats":
+        """Reads `{"norm_stats": {"state": {…}, "actions": {…}}}`; for `mode` and errors see `from_content`.
 
-        Raises FileNotFoundError, or ValueError naming the file and the key that is missing, of the wrong width, not
-        finite, or without spread.
+        Raises FileNotFoundError too.
         """
         path = Path(path)
-        content = read_json(path, "norm stats")
-        state = _normalizer(path, content, "state", STATE_DIM, mode)
+        return cls.from_content(path, read_json(path, "norm stats"), mode, state_mode)
+
+    @classmethod
+    def from_content(
+        cls, path: Path, content: Mapping[str, Any], mode: Mode, state_mode: Mode | None = None
+    ) -> "NormStats":
+        """The normalisers that the content of a statistics file gives.
+
+        `mode` is that of the actions, and of the state where `state_mode` is None. Warns of dimensions without
+        spread. Raises ValueError naming `path` and the key that is missing, of the wrong width, not finite, or
+        negative where it is a spread.
+        """
+        state = _normalizer(path, content, "state", STATE_DIM, state_mode or mode)
         return cls(state, _normalizer(path, content, "actions", ACTION_DIM, mode))
 
 
-def find_norm_stats(folder: Path) -> Path:
-    """The stats inside a checkpoint folder: `norm_stats.json`, or openpi's `assets/<owner>/<name>/norm_stats.json`."""
-    candidates = [folder / "norm_stats.json", *sorted(folder.glob("assets/**/norm_stats.json"))]
-    found = [path for path in candidates if path.is_file()]
-    if not found:
-        raise FileNotFoundError(f"no norm_stats.json in {folder} or below {folder / 'assets'}; set norm_stats_path")
-    if len(found) > 1:
-        raise ValueError(f"several norm stats in {folder}, set norm_stats_path to one of: {', '.join(map(str, found))}")
-    return found[0]
-
-
-def _normalizer(path: Path, content: Any, group: str, width: int, mode: Mode) -> Normalizer:
-    low, high = (_vector(path, content, group, key, width) for key in _KEYS[mode])
+def _normalizer(path: Path, content: Mapping[str, Any], group: str, width: int, mode: Mode) -> Normalizer:
+    if mode == "identity":
+        return Normalizer(np.zeros(width), np.ones(width), mode)
+    low_key, high_key = _KEYS[mode]
+    low, high = (_vector(path, content, group, key, width) for key in (low_key, high_key))
     spread = high if mode == "z_score" else high - low
-    if (spread <= 0).any():
-        name = f"norm_stats.{group}.{_KEYS[mode][1]}"
-        problem = "must be positive" if mode == "z_score" else "must be above q01"
-        raise ValueError(f"{path}: {name} {problem} in every dimension, got {spread.tolist()}")
+    if (spread < 0).any():
+        problem = "negative" if mode == "z_score" else f"below {low_key}"
+        raise ValueError(f"{path}: norm_stats.{group}.{high_key} is {problem} in dimension {_dimensions(spread < 0)}")
+    if (spread <= EPSILON).any():
+        logger.warning(
+            "%s: norm_stats.%s: no spread in dimension %s (%s): whatever differs there is divided by %g",
+            path,
+            group,
+            _dimensions(spread <= EPSILON),
+            f"{high_key} is 0" if mode == "z_score" else f"{low_key} is {high_key}",
+            EPSILON,
+        )
     return Normalizer(low, spread + EPSILON, mode)
 
 
-def _vector(path: Path, content: Any, group: str, key: str, width: int) -> np.ndarray:
-    node = content
+def _dimensions(chosen: np.ndarray) -> str:
+    return ", ".join(map(str, np.flatnonzero(chosen)))
+
+
+def _vector(path: Path, content: Mapping[str, Any], group: str, key: str, width: int) -> np.ndarray:
+    node: Any = content
     for step in ("norm_stats", group, key):
         if not isinstance(node, dict) or step not in node:
             raise ValueError(f"{path}: key norm_stats.{group}.{key} is missing")
@@ -92,7 +132,7 @@ def _vector(path: Path, content: Any, group: str, key: str, width: int) -> np.nd
     name = f"{path}: norm_stats.{group}.{key}"
     try:
         vector = np.asarray(node, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} is not a list of numbers") from error
     if vector.shape not in ((width,), (PADDED_DIM,)):
         raise ValueError(f"{name} has shape {vector.shape}, expected ({width},) or ({PADDED_DIM},)")

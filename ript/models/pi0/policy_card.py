@@ -6,14 +6,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ript.checks import whole_number
 from ript.json_files import read_json
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.models.pi0.config import Kind
+from ript.models.pi0.folders import POLICY
 from ript.models.pi0.lora import LoraSettings
-from ript.models.pi0.norm_stats import Mode
+from ript.models.pi0.norm_stats import MODES, Mode
 
-POLICY = "policy.json"
 SCHEMA_VERSION = 1
+_LATER = {"state_normalization", "open_loop"}
+"""Keys that cards of earlier versions lack."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,12 @@ class BaseWeights:
     sha256: str
     """Of its model.safetensors."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError unless both are strings."""
+        for name, value in asdict(self).items():
+            if not isinstance(value, str):
+                raise ValueError(f"{name}={value!r} is not valid: must be a string")
+
 
 @dataclass(frozen=True)
 class PolicyCard:
@@ -33,8 +42,12 @@ class PolicyCard:
     delta_actions: bool = False
     """The first six action dimensions are relative to the chunk's start state."""
     normalization: Mode = "z_score"
+    """Of the actions, and of the state unless `state_normalization` says another."""
+    state_normalization: Mode | None = None
     discrete_state_input: bool = False
     """π0.5: the state is written into the prompt."""
+    open_loop: int | None = None
+    """Executed steps per inference where nothing else is asked for; None is the whole chunk."""
     lora: LoraSettings | None = None
     """The folder holds an adapter of these sizes."""
     base: BaseWeights | None = None
@@ -60,18 +73,24 @@ def read_policy_card(folder: Path) -> PolicyCard:
     path = folder / POLICY
     content = read_json(path)
     expected = set(PolicyCard.__dataclass_fields__)
+    content = dict.fromkeys(_LATER) | content
     if set(content) != expected:
         raise ValueError(f"{path}: keys must be {sorted(expected)}, got {sorted(content)}")
     valid = {
         "schema_version": (SCHEMA_VERSION,),
         "condition_mode": CONDITION_MODES,
-        "normalization": ("z_score", "quantile"),
+        "normalization": MODES,
+        "state_normalization": (None, *MODES),
         "delta_actions": (True, False),
         "discrete_state_input": (True, False),
     }
     for key, values in valid.items():
         if content[key] not in values:
             raise ValueError(f"{path}: {key} {content[key]!r} is not one of {values}")
+    try:
+        whole_number("open_loop", content["open_loop"], 1)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if not isinstance(content["sha256"], dict):
         raise ValueError(f"{path}: sha256 must map file names to checksums")
     if (content["lora"] is None) != (content["base"] is None):

@@ -21,8 +21,8 @@ def prepare_image(image: Tensor, size: int) -> Tensor:
     height, width = pixels.shape[2:]
     if (height, width) == (size, size):
         return pixels
-    scale = size / max(height, width)
-    new_height, new_width = int(height * scale), int(width * scale)
+    ratio = max(width / size, height / size)  # in this order: another one rounds to other numbers of rows
+    new_height, new_width = int(height / ratio), int(width / ratio)
     pixels = F.interpolate(pixels, (new_height, new_width), mode="bilinear", align_corners=False)
     top, left = (size - new_height) // 2, (size - new_width) // 2
     return F.pad(pixels, (left, size - new_width - left, top, size - new_height - top), value=-1.0)
@@ -39,25 +39,53 @@ def state_prompt(prompt: str, state: np.ndarray) -> str:
     return f"Task: {clean_prompt(prompt)}, State: {' '.join(map(str, levels))};\nAction: "
 
 
+def check_tokenizer(tokenizer: Tokenizer, vocab_size: int) -> None:
+    """Raises ValueError unless every token has an embedding, and "\\n", which ends a π0 prompt, is a token.
+
+    Special tokens may lie beyond the vocabulary, as PaliGemma's own `<image>` does: text does not hold them.
+    """
+    _newline(tokenizer)
+    special = {token for token, entry in tokenizer.get_added_tokens_decoder().items() if entry.special}
+    beyond = {i: text for text, i in tokenizer.get_vocab().items() if i >= vocab_size and i not in special}
+    if beyond:
+        worst = max(beyond)
+        raise ValueError(
+            f"token {beyond[worst]!r} has id {worst}, but the network has {vocab_size} token embeddings"
+            " (the tokenizer is of another model)"
+        )
+
+
 def prepare_prompts(
-    prompts: Sequence[str], tokenizer: Tokenizer, max_length: int, states: np.ndarray | None = None
+    prompts: Sequence[str],
+    tokenizer: Tokenizer,
+    max_length: int,
+    states: np.ndarray | None = None,
+    vocab_size: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Prompts → token ids (B, L) padded to the longest, and their mask (B, L).
 
     A row is `[bos] + text + ["\\n"]`; with `states` (B, D) it is `[bos] + state_prompt`. The tokenizer's own special
-    tokens are left out: there is one bos. Raises ValueError for a prompt of more than `max_length` tokens.
+    tokens are left out: there is one bos. Raises ValueError for a prompt of more than `max_length` tokens, or with
+    a token beyond `vocab_size`.
     """
-    newline = tokenizer.token_to_id("\n")
-    if newline is None:
-        raise ValueError('the tokenizer has no token for "\\n", which ends a π0 prompt')
+    end = [_newline(tokenizer)] if states is None else []
     rows = []
     for i, prompt in enumerate(prompts):
         text = clean_prompt(prompt) if states is None else state_prompt(prompt, states[i])
         ids = tokenizer.encode(text, add_special_tokens=False).ids
-        rows.append([BOS, *ids, newline] if states is None else [BOS, *ids])
+        rows.append([BOS, *ids, *end])
         if len(rows[-1]) > max_length:
             raise ValueError(f"prompt of {len(rows[-1])} tokens, at most {max_length}: {text!r}")
+        if vocab_size is not None and (highest := max(rows[-1])) >= vocab_size:
+            raise ValueError(f"token {tokenizer.id_to_token(highest)!r} is not for prompts: {text!r}")
     longest = max(map(len, rows))
     tokens = torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
     return tokens, mask
+
+
+def _newline(tokenizer: Tokenizer) -> int:
+    newline = tokenizer.token_to_id("\n")
+    if newline is None:
+        raise ValueError('the tokenizer has no token for "\\n", which ends a π0 prompt')
+    return newline

@@ -1,6 +1,7 @@
 """The policy on checkpoints of openpi and LeRobot: what it assumes, what it keeps, what it saves."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from golden_folders import KINDS, LAYOUTS, STATS, golden_io, write_foreign_folder
 from planar import tiny_policy
+from tokenizers import Tokenizer
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 
@@ -35,7 +37,8 @@ def test_a_foreign_checkpoint_acts_the_same_after_saving(tmp_path: Path, kind: A
     first, second = (p.select_action(observation(), cfg_scale=1.5, noise=noise) for p in (policy, again))
     assert first.shape == (3, 10, 7)
     assert torch.equal(first, second)
-    assert again.card.delta_actions == policy.card.delta_actions == (kind == "pi0")
+    is_openpis_pi0 = kind == "pi0" and layout == "openpi"
+    assert again.card.delta_actions == policy.card.delta_actions == is_openpis_pi0
 
 
 def test_public_pi0_has_delta_actions_and_z_scores(tmp_path: Path) -> None:
@@ -79,6 +82,34 @@ def test_statistics_given_by_hand_are_the_only_ones_saved(tmp_path: Path) -> Non
     mine.write_bytes((source / STATS).read_bytes())
     load(source, norm_stats_path=str(mine)).save(tmp_path / "saved")
     assert load(tmp_path / "saved").norm_stats_path == tmp_path / "saved" / "norm_stats.json"
+
+
+def test_statistics_of_another_name_in_the_folder_are_saved_under_the_name_that_is_looked_for(tmp_path: Path) -> None:
+    source = write_foreign_folder(tmp_path / "source", "pi0")
+    (source / STATS).rename(source / "other_name.json")
+    load(source, norm_stats_path=str(source / "other_name.json")).save(tmp_path / "saved")
+    assert load(tmp_path / "saved").norm_stats_path == tmp_path / "saved" / "norm_stats.json"
+
+
+@pytest.mark.parametrize("options", [{}, {"lora": {"target": "both", "r": 2}}])
+def test_saved_files_have_the_permissions_that_the_umask_leaves(tmp_path: Path, options: dict[str, Any]) -> None:
+    policy = load(write_foreign_folder(tmp_path / "source", "pi0"), **options)
+    before = os.umask(0o022)
+    try:
+        policy.save(tmp_path / "saved")
+    finally:
+        os.umask(before)
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "saved").rglob("*") if path.is_file()}
+    assert modes == dict.fromkeys(modes, "0o644")
+
+
+def test_a_tokenizer_beyond_the_vocabulary_is_refused_before_the_network_is_loaded(tmp_path: Path) -> None:
+    folder = write_foreign_folder(tmp_path, "pi0")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_tokens([f"word{i}" for i in range(600)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    with pytest.raises(ValueError, match=r"tokenizer\.json: .* 512 token embeddings"):
+        load(folder)
 
 
 def test_missing_statistics_and_tokenizer_say_what_to_set(tmp_path: Path) -> None:

@@ -1,0 +1,75 @@
+"""Normalisation statistics: constant dimensions as openpi treats them; what cannot be meant is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ript.models.pi0.norm_stats import EPSILON, Mode, NormStats
+
+
+def write_stats(path: Path, **actions: Any) -> Path:
+    """Statistics of ordinary numbers, with some of the actions' replaced."""
+    groups = {
+        name: {"mean": [0.1] * width, "std": [0.5] * width, "q01": [-1.0] * width, "q99": [1.0] * width}
+        for name, width in (("state", 8), ("actions", 7))
+    }
+    groups["actions"] |= actions
+    path.write_text(json.dumps({"norm_stats": groups}))
+    return path
+
+
+CONSTANT = {"std": [0.5, 0.5, 0.5, 0.0, 0.5, 0.5, 0.5], "q01": [-1.0] * 3 + [0.1] + [-1.0] * 3}
+
+
+@pytest.mark.parametrize("mode", ["z_score", "quantile"])
+def test_a_constant_dimension_is_divided_by_epsilon_as_in_openpi(tmp_path: Path, mode: Mode) -> None:
+    path = write_stats(tmp_path / "norm_stats.json", **CONSTANT, q99=[1.0] * 3 + [0.1] + [1.0] * 3)
+    stats = NormStats.load(path, mode)
+    assert stats.actions.scale[3] == EPSILON
+    raw = np.full(7, 0.1)
+    assert stats.actions.normalize(raw)[3] == (0.0 if mode == "z_score" else -1.0)
+    np.testing.assert_allclose(stats.actions.unnormalize(stats.actions.normalize(raw)), raw, atol=1e-6)
+
+
+def test_one_warning_names_the_file_and_the_constant_dimension(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_stats(tmp_path / "norm_stats.json", **CONSTANT)
+    NormStats.load(path)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith(f"{path}: norm_stats.actions: no spread in dimension 3 ")
+
+
+@pytest.mark.parametrize(
+    ("mode", "actions", "message"),
+    [
+        ("z_score", {"std": [-1.0] * 7}, r"actions\.std is negative in dimension 0, 1, 2"),
+        ("quantile", {"q99": [-2.0] + [1.0] * 6}, r"actions\.q99 is below q01 in dimension 0"),
+        ("z_score", {"std": [float("nan")] * 7}, r"actions\.std holds NaN or Inf"),
+        ("z_score", {"mean": [0.0] * 6}, r"actions\.mean has shape \(6,\)"),
+        ("min_max", {}, r"norm_stats\.state\.min is missing"),
+    ],
+)
+def test_statistics_that_cannot_be_meant_are_refused(
+    tmp_path: Path, mode: Mode, actions: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        NormStats.load(write_stats(tmp_path / "norm_stats.json", **actions), mode)
+
+
+def test_state_and_actions_may_be_normalised_differently(tmp_path: Path) -> None:
+    stats = NormStats.load(write_stats(tmp_path / "norm_stats.json"), "z_score", "quantile")
+    assert (stats.state.mode, stats.actions.mode) == ("quantile", "z_score")
+
+
+def test_identity_leaves_numbers_as_they_are_and_needs_no_statistics(tmp_path: Path) -> None:
+    path = tmp_path / "norm_stats.json"
+    path.write_text("{}")
+    actions = NormStats.load(path, "identity").actions
+    raw = np.linspace(-3, 3, 7)
+    np.testing.assert_array_equal(actions.normalize(raw), raw.astype(np.float32))
+    np.testing.assert_array_equal(actions.unnormalize(raw), raw)
