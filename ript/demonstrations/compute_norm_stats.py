@@ -6,7 +6,6 @@ python -m ript.demonstrations.compute_norm_stats --data LIBERO/datasets/libero_s
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from ript import checks
 from ript.demonstrations.reader import Demonstration, Demonstrations, find_demonstrations
+from ript.json_files import write_json
 from ript.models.pi0.norm_stats import NormStats
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def write_norm_stats(options: argparse.Namespace) -> None:
     demonstrations = [demo for file in tqdm(files, desc="files") for demo in Demonstrations(file)]
     stats = compute_norm_stats(demonstrations, options.delta_horizon)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(stats, indent=2) + "\n")
+    write_json(options.out, stats)
     for mode in ("z_score", "quantile"):
         NormStats.load(options.out, mode)
     steps = sum(len(demo) for demo in demonstrations)

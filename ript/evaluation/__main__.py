@@ -96,7 +96,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         check_options(options)
         # Here, because a simulator process imports what this module imports at its top.
         from ript.env_runner.workers import WorkerError
-        from ript.evaluation.evaluate import open_log, play, prepare, summarise
+        from ript.evaluation.evaluate import open_log, play, prepare, summarize
 
         evaluation = prepare(options)
         log, filmed = open_log(evaluation)
@@ -107,13 +107,13 @@ def _evaluate(options: argparse.Namespace) -> None:
         try:
             play(evaluation, log, filmed)
         except KeyboardInterrupt:
-            summarise(evaluation.folder)
+            summarize(evaluation.folder)
             raise
         except WorkerError as error:
-            summarise(evaluation.folder)
+            summarize(evaluation.folder)
             print(f"{error}\n{_GOES_ON}", file=sys.stderr)
             sys.exit(1)
-        summarise(evaluation.folder)
+        summarize(evaluation.folder)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From the command line to an evaluation's folder: check, play what is missing, film, summarise."""
+"""From the command line to an evaluation's folder: check, play what is missing, film, summarize."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def play(evaluation: Evaluation, log: EpisodeLog, filmed: Setting) -> None:
         evaluation.runner.close()
 
 
-def summarise(folder: Path) -> None:
+def summarize(folder: Path) -> None:
     """Writes the summary and logs its first table."""
     for result in write_summary(folder):
         counts = result.overall
