@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ import numpy as np
 from ript.demonstrations.recording import Recording, write_recording
 from ript.json_files import read_json, unfinished, write_json
 
-TAG = "libero-v1"
 _SETTINGS = "settings.json"
 
 
@@ -47,8 +46,7 @@ class TaskFile:
 
     Args:
         path: the HDF5 file, which need not exist.
-        bddl_file: LIBERO's description of the task.
-        language: the instruction.
+        attributes: what the file says about its task; the instruction is in `problem_info`.
         settings: what the demonstrations depend on; they cannot be mixed.
 
     Raises:
@@ -58,8 +56,9 @@ class TaskFile:
     tries: dict[int, Try]
     """All tries so far, by number."""
 
-    def __init__(self, path: Path, bddl_file: Path, language: str, settings: dict[str, Any]) -> None:
-        self.path, self.bddl_file, self.language = path, bddl_file, language
+    def __init__(self, path: Path, attributes: Mapping[str, Any], settings: dict[str, Any]) -> None:
+        self.path = path
+        self._attributes = attributes
         self.parts = path.with_suffix(".parts")
         self._settings = settings
         merged = self._merged_tries()
@@ -100,19 +99,10 @@ class TaskFile:
 
     def _describe(self, file: h5py.File) -> None:
         data = file["data"]
-        scene = self.bddl_file.read_text(encoding="utf-8")
-        problem, domain = (re.search(rf"\({key} ([\w-]+)\)", scene) for key in ("problem", ":domain"))
-        assert problem and domain, f"{self.bddl_file} names no problem or domain"
-        data.attrs["env_name"] = problem[1].replace("LIBERO", "Libero")
-        data.attrs["problem_info"] = json.dumps(
-            {"problem_name": problem[1].lower(), "domain_name": domain[1], "language_instruction": self.language}
-        )
-        data.attrs["bddl_file_name"] = self.bddl_file.name
-        data.attrs["bddl_file_content"] = scene
-        data.attrs["macros_image_convention"] = "opengl"
+        for name, value in self._attributes.items():
+            data.attrs[name] = value
         data.attrs["num_demos"] = len(data)
         data.attrs["total"] = sum(int(demo.attrs["num_samples"]) for demo in data.values())
-        data.attrs["tag"] = TAG
         data.attrs["collection"] = json.dumps(self._settings)
         if "tries" in file:
             del file["tries"]

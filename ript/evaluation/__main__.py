@@ -1,4 +1,4 @@
-"""Evaluates a policy on a LIBERO suite, from the benchmark's own initial states.
+"""Evaluates a policy on a suite of a simulator, from the benchmark's own initial states.
 
     python -m ript.evaluation --suite libero_object --standard --out runs/evaluations/object
     python -m ript.evaluation --suite libero_object --tasks 0 1 2 --episodes 50 --out runs/evaluations/three
@@ -30,7 +30,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument_group("what").add_argument
-    add("--suite", required=True, help="libero_spatial, libero_object, libero_goal, libero_10, libero_90, …")
+    add("--suite", required=True, help="a suite of any simulator, such as libero_spatial")
     add("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
     add("--tasks", nargs="+", metavar="TASK", help="names or ids (default: all tasks of the suite)")
     add("--episodes", type=int, metavar="N", help="per task and setting (default: 50)")
