@@ -41,10 +41,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--suite", required=True, help="a suite of a simulator that has an expert, such as libero_spatial")
+    add("--suite", required=True, help="of tasks, of a simulator that has an expert; an unknown one lists all")
     add("--tasks", nargs="+", default=None, metavar="TASK", help="names or ids (default: all tasks of the suite)")
     add("--demos-per-task", type=int, default=50, metavar="N", help="successes to collect (default: %(default)s)")
-    add("--out", type=Path, default=Path("LIBERO/datasets"), metavar="FOLDER", help="default: %(default)s")
+    add("--out", type=Path, metavar="FOLDER", help="default: the folder of the simulator's demonstrations")
     add("--seed", type=int, default=0, help="another seed draws other layouts and noise (default: %(default)s)")
     cores = len(os.sched_getaffinity(0))
     add("--workers", type=int, default=cores, help="processes, about 2 GB each (default: one per core, %(default)s)")
@@ -72,7 +72,7 @@ def collect(options: argparse.Namespace) -> Path:
     if not isinstance(simulator, Demonstrated):
         raise ValueError(f"suite={options.suite!r} is not valid: its simulator has no expert to demonstrate tasks")
     benchmark = simulator.benchmark
-    folder = options.out / options.suite
+    folder = (options.out or simulator.demonstrations) / options.suite
     tasks = []
     for task_id in select_tasks(benchmark, options.tasks):
         name = benchmark.get_task_names()[task_id]

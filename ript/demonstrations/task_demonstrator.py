@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ript.demonstrations.demonstration_files import Try
+from ript.env_runner.vec_env import Benchmark
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class TaskDemonstrator(Protocol):
 @runtime_checkable
 class Demonstrated(Protocol):
     """A `Simulator` of a suite whose tasks can be demonstrated."""
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """Its tasks."""
+
+    @property
+    def demonstrations(self) -> Path:
+        """The folder that holds a folder of demonstrations for each suite, relative to the checkout."""
 
     def make_demonstrator(self, settings: DemonstratorSettings) -> Callable[[], TaskDemonstrator]:
         """What makes a demonstrator; it is pickled and called in each worker."""

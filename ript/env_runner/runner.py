@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ript.checks import in_range, whole_number
-from ript.env_runner.episode import Episode
+from ript.env_runner.episode import Episode, Stride
 from ript.env_runner.player import ActingPolicy, Player, PlayOptions
 from ript.env_runner.rollout import RolloutStart
 from ript.env_runner.vec_env import Adapter, Simulator, VecEnv
@@ -18,7 +18,6 @@ from ript.models.pi0.norm_stats import NormStats
 from ript.models.pi0.preprocess import CAMERAS
 from ript.results.success import Tally, summarize
 from ript.results.videos import VIDEOS, Film, write_video
-from ript.storage.windows import Stride
 
 logger = logging.getLogger(__name__)
 

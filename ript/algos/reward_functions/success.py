@@ -1,4 +1,4 @@
-"""Rewards on LIBERO."""
+"""Rewards of success."""
 
 from collections.abc import Mapping
 from typing import Any
