@@ -2,16 +2,15 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ript.env_runner.episode import Episode
 from ript.env_runner.pi0_io import collate_observations
+from ript.env_runner.policy import Policy
 from ript.env_runner.rollout import Rollout, RolloutStart
 from ript.env_runner.vec_env import Adapter, Chunk, Start, VecEnv
 
@@ -33,26 +32,9 @@ class PlayOptions:
     """Observe this often within a chunk too, for windows closer than chunks; None only where the policy looks."""
     cfg_scale: float = 1.0
     is_positive: int | None = None
-    """See `ActingPolicy.select_action`."""
+    """See `Policy.select_action`."""
     frame_size: int | None = None
     """Side of video frames; None takes the policy's own camera images."""
-
-
-class ActingPolicy(Protocol):
-    """What is asked of a policy while it plays."""
-
-    @property
-    def chunk_size(self) -> int:
-        """Actions H per chunk."""
-
-    def select_action(
-        self,
-        observation: Mapping[str, Any],
-        cfg_scale: float = 1.0,
-        is_positive: int | None = None,
-        noise: Tensor | None = None,
-    ) -> Tensor:
-        """A batch of observations → normalised chunks (B, H, 7); `is_positive` 0 or 1 forces one branch."""
 
 
 class Player:
@@ -67,9 +49,7 @@ class Player:
         prompt: the task's instruction.
     """
 
-    def __init__(
-        self, pool: VecEnv, adapter: Adapter, policy: ActingPolicy, task_id: int, prompt: str, options: PlayOptions
-    ):
+    def __init__(self, pool: VecEnv, adapter: Adapter, policy: Policy, task_id: int, prompt: str, options: PlayOptions):
         self.pool, self.adapter, self.policy, self.options = pool, adapter, policy, options
         self.task_id, self.prompt = task_id, prompt
 

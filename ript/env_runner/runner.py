@@ -3,18 +3,18 @@
 import logging
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from ript.checks import in_range, whole_number
 from ript.env_runner.episode import Episode, Stride
-from ript.env_runner.player import ActingPolicy, Player, PlayOptions
+from ript.env_runner.player import Player, PlayOptions
+from ript.env_runner.policy import Policy
 from ript.env_runner.rollout import RolloutStart
 from ript.env_runner.vec_env import Adapter, Simulator, VecEnv
 from ript.env_vars import EnvSettings
-from ript.models.pi0.norm_stats import NormStats
 from ript.models.pi0.preprocess import CAMERAS
 from ript.results.success import Tally, summarize
 from ript.results.videos import VIDEOS, Film, write_video
@@ -23,29 +23,6 @@ logger = logging.getLogger(__name__)
 
 FRAME_SIZE = 256
 """Side of video frames rendered for the eye (`PI0_RENDER_SOURCE=render`)."""
-
-
-class PolicyCard(Protocol):
-    """How a policy's weights are used."""
-
-    @property
-    def delta_actions(self) -> bool:
-        """Actions are relative to the chunk's start state."""
-
-
-class Policy(ActingPolicy, Protocol):
-    """What the runner knows of a policy."""
-
-    verbose: bool
-    """Log each inference."""
-
-    @property
-    def norm_stats(self) -> NormStats:
-        """What its states and actions are normalised with."""
-
-    @property
-    def card(self) -> PolicyCard:
-        """How its weights are used."""
 
 
 class Runner:
