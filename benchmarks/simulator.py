@@ -14,8 +14,8 @@ import time
 import numpy as np
 
 from ript.simulators.libero.benchmark import LiberoBenchmark
+from ript.simulators.libero.control_env import make_control_env
 from ript.simulators.libero.env import LiberoEnv
-from ript.simulators.libero.simulator import make_control_env
 
 
 def seconds_of_chunk(env: LiberoEnv, actions: np.ndarray, observe_every: int | None) -> float:

@@ -6,11 +6,12 @@ from typing import Any
 
 
 def one_of(name: str, value: Any, valid: Sequence[Any]) -> None:
-    """Raises ValueError unless `value` is among `valid`; names the nearest valid value."""
+    """Raises ValueError unless `value` is among `valid`; names the nearest valid value, whatever its case."""
     if value in valid:
         return
-    near = difflib.get_close_matches(str(value), [str(v) for v in valid], n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    by_lower = {str(v).lower(): v for v in valid}
+    near = difflib.get_close_matches(str(value).lower(), by_lower, n=1)
+    hint = f"; did you mean {by_lower[near[0]]}?" if near else "."
     raise ValueError(f"{name}={value!r} is not valid{hint} Valid: {', '.join(map(str, valid))}")
 
 

@@ -1,6 +1,8 @@
-"""Reading JSON that a person may have edited."""
+"""JSON that a person may have edited or a kill may have cut off, and files that are written whole or not at all."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,3 +18,51 @@ def read_json(path: Path, what: str = "file") -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must hold a JSON object")
     return content
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSONL file; see `parse_lines`."""
+    return parse_lines(path.read_bytes(), path)[0]
+
+
+def parse_lines(content: bytes, path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The objects of JSONL, and how many bytes they take: a last line that was cut off or is damaged is left out.
+
+    Raises ValueError naming file and line for damage before it.
+    """
+    objects: list[dict[str, Any]] = []
+    intact = 0
+    for line in content.splitlines(keepends=True):
+        try:
+            if not line.endswith(b"\n"):
+                break
+            objects.append(json.loads(line))
+        except ValueError as error:
+            if intact + len(line) < len(content):
+                raise ValueError(f"{path}, line {len(objects) + 1}: not valid JSON ({error})") from error
+            break
+        intact += len(line)
+    return objects, intact
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file so that a kill leaves the old file or the new one."""
+    with unfinished(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes indented JSON so that a kill leaves the old file or the new one."""
+    write_whole(path, json.dumps(content, indent=2) + "\n")
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to; it becomes `path` when the block ends well.
+
+    What a killed process left there is removed. An error in the block leaves it, and `path` as it was.
+    """
+    temporary = path.with_name(f"{path.name}.unfinished")
+    temporary.unlink(missing_ok=True)
+    yield temporary
+    temporary.replace(path)

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from samples import episode
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
-from ript.algos.reward_functions.libero import SuccessReward
+from ript.algos.reward_functions.success import SuccessReward
 from ript.algos.rl_optimizers.cfg_flow_optimizer_pi0 import CFGFlowOptimizerPI0
 from ript.algos.rl_optimizers.contexts import ContextLoader
 from ript.algos.rl_optimizers.file_counter import make_counter, reset_global_counter

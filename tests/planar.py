@@ -1,12 +1,11 @@
-"""A point that must reach a target in the plane, behind the real runner's interface.
+"""A point that must reach a target in the plane: a simulator of its own, small enough for a test.
 
-It speaks LIBERO's observation keys and takes LIBERO's 7-vectors, so that adapter, runner, rollout generator and
-optimizer are the real ones; only the physics is small enough for a test.
+It is put into the runner like any other simulator, so that runner, rollout generator and optimizer are the real ones.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,15 @@ import numpy as np
 
 from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER, PI0_OFT_Policy
 from ript.checks import one_of
-from ript.env_runner.pi0_libero_runner import Pi0LiberoRunner
-from ript.env_runner.vec_env import ChunkResult, Observation, StartOfEpisode
+from ript.env_runner.pi0_io import actions_to_env, actions_to_labels
+from ript.env_runner.runner import Runner
+from ript.env_runner.vec_env import Chunk, ChunkResult, Observation, Start, StartOfEpisode
 from ript.models.pi0.checkpoint import save_model
 from ript.models.pi0.config import small_pi0_config
 from ript.models.pi0.modeling import Pi0FlowModel
+from ript.models.pi0.norm_stats import NormStats
 from ript.models.pi0.policy_card import PolicyCard
+from ript.models.pi0.preprocess import CAMERAS
 
 TASKS = ("reach_the_right", "reach_the_top")
 TARGETS = np.array([[0.8, 0.0], [0.0, 0.8]])
@@ -30,7 +32,10 @@ IMAGE_SIZE = 28
 
 
 class PlanarEnv:
-    """The point starts near the origin; each step moves it by at most `SPEED` along x and y."""
+    """The point starts near the origin; each step moves it by at most `SPEED` along x and y.
+
+    The action `(7,)` is π0's own, of which the plane takes x and y.
+    """
 
     def __init__(self, task_id: int):
         self.load_task(task_id)
@@ -39,28 +44,21 @@ class PlanarEnv:
         self.target = TARGETS[task_id]
         self.position = np.zeros(2)
 
-    def reset(self, scene_seed: int, init_state: np.ndarray | None = None, num_steps_wait: int = 10) -> StartOfEpisode:
+    def reset(self, scene_seed: int, init_state: np.ndarray | None = None) -> StartOfEpisode:
         drawn = np.random.default_rng(scene_seed).uniform(-0.05, 0.05, 2)
         self.position = drawn if init_state is None else np.array(init_state, np.float64)
         scene = hashlib.sha256(self.position.tobytes() + self.target.tobytes()).hexdigest()
         return StartOfEpisode(self._observation(), self.position.copy(), scene)
 
-    def step_chunk(
-        self,
-        actions: np.ndarray,
-        observe_every: int | None = None,
-        observe_last: bool = True,
-        frame_every: int | None = None,
-        frame_size: int | None = None,
-    ) -> ChunkResult:
+    def step_chunk(self, chunk: Chunk) -> ChunkResult:
         seen: dict[int, Observation] = {}
         rewards = []
-        for executed, action in enumerate(actions, start=1):
+        for executed, action in enumerate(chunk.actions, start=1):
             self.position = self.position + SPEED * np.clip(action[:2], -1, 1)
             reached = bool(np.linalg.norm(self.position - self.target) < RADIUS)
             rewards.append(float(reached))
-            due = observe_every is not None and executed % observe_every == 0
-            if observe_last if executed == len(actions) else due:
+            due = chunk.observe_every is not None and executed % chunk.observe_every == 0
+            if chunk.observe_last if executed == len(chunk.actions) else due:
                 seen[executed] = self._observation()
             if reached:
                 break
@@ -70,40 +68,53 @@ class PlanarEnv:
         image = np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
         for point, channel in ((self.position, 0), (self.target, 1)):
             row, column = np.clip(((point + 1) / 2 * IMAGE_SIZE).astype(int), 0, IMAGE_SIZE - 1)
-            image[row, column, channel] = 255
-        return {
-            "agentview_image": image,
-            "robot0_eye_in_hand_image": image,
-            "robot0_eef_pos": np.array([*self.position, 0.0]),
-            "robot0_eef_quat": np.array([0.0, 0.0, 0.0, 1.0]),
-            "robot0_gripper_qpos": self.target,
-        }
+            image[-1 - row, -1 - column, channel] = 255
+        return {"view": image, "point": self.position.copy(), "target": self.target}
 
 
-def _call(method: Callable[..., Any], request: Mapping[str, Any] | tuple[Any, ...] | None) -> Any:
-    if request is None:
-        return None
-    return method(**request) if isinstance(request, Mapping) else method(*request)
-
-
-class PlanarPool:
-    """What `EnvPool` does, in this process."""
+class PlanarVecEnv:
+    """Many planes in this process: a `VecEnv`."""
 
     def __init__(self, task_id: int, num_envs: int):
         self.envs = [PlanarEnv(task_id) for _ in range(num_envs)]
         self.num_envs = num_envs
 
-    def reset(self, requests: Sequence[Mapping[str, Any] | None]) -> list[Any]:
-        return self.call("reset", requests)
+    def load_task(self, task_id: int) -> None:
+        for env in self.envs:
+            env.load_task(task_id)
 
-    def step_chunk(self, requests: Sequence[Mapping[str, Any] | None]) -> list[Any]:
-        return self.call("step_chunk", requests)
+    def reset(self, starts: Sequence[Start | None]) -> list[StartOfEpisode | None]:
+        pairs = zip(self.envs, starts, strict=True)
+        return [None if start is None else env.reset(start.scene_seed, start.init_state) for env, start in pairs]
 
-    def call(self, method: str, requests: Sequence[Mapping[str, Any] | tuple[Any, ...] | None]) -> list[Any]:
-        return [_call(getattr(env, method), request) for env, request in zip(self.envs, requests, strict=True)]
+    def step_chunk(self, chunks: Sequence[Chunk | None]) -> list[ChunkResult | None]:
+        pairs = zip(self.envs, chunks, strict=True)
+        return [None if chunk is None else env.step_chunk(chunk) for env, chunk in pairs]
 
     def close(self) -> None:
         pass
+
+
+class PlanarAdapter:
+    """The one view for both of π0's cameras; the state (8,) is the point (2), zeros (4) and the target (2)."""
+
+    cameras = CAMERAS
+
+    def __init__(self, norm_stats: NormStats, delta_actions: bool):
+        self.norm_stats, self.delta_actions = norm_stats, delta_actions
+
+    def observe(self, raw: Observation, prompt: str) -> dict[str, Any]:
+        state = self.norm_stats.state.normalize(self.raw_state(raw))
+        return {"image": dict.fromkeys(CAMERAS, raw["view"]), "state": state, "prompt": prompt}
+
+    def raw_state(self, raw: Observation) -> np.ndarray:
+        return np.concatenate([raw["point"], np.zeros(4), raw["target"]])
+
+    def to_env(self, chunk: np.ndarray, state: np.ndarray) -> np.ndarray:
+        return actions_to_env(chunk, self.norm_stats, state if self.delta_actions else None)
+
+    def to_labels(self, actions: np.ndarray, state: np.ndarray) -> np.ndarray:
+        return actions_to_labels(actions, self.norm_stats, state if self.delta_actions else None)
 
 
 class PlanarBenchmark:
@@ -127,14 +138,24 @@ class PlanarBenchmark:
         return np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
 
 
-class PlanarRunner(Pi0LiberoRunner):
-    """The real runner on the plane."""
+class PlanarSimulator:
+    """The plane: a `Simulator`."""
 
-    def make_benchmark(self, name: str) -> PlanarBenchmark:
-        return PlanarBenchmark()
+    benchmark = PlanarBenchmark()
+    packages = ("numpy",)
 
-    def make_pool(self, task_id: int) -> PlanarPool:
-        return PlanarPool(task_id, self.num_parallel_envs)
+    def make_vec_env(self, task_id: int, num_envs: int, image_size: int) -> PlanarVecEnv:
+        return PlanarVecEnv(task_id, num_envs)
+
+    def make_adapter(self, norm_stats: NormStats, delta_actions: bool) -> PlanarAdapter:
+        return PlanarAdapter(norm_stats, delta_actions)
+
+
+class PlanarRunner(Runner):
+    """The runner with the plane put in."""
+
+    def __init__(self, benchmark_name: str = "planar", **options: Any):
+        super().__init__(PlanarSimulator(), **options)
 
 
 def planar_runner(**options: Any) -> PlanarRunner:

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,32 +12,40 @@ import numpy as np
 import planar
 
 import ript.evaluation.evaluate as evaluate
-from ript.env_runner.vec_env import ChunkResult
+from ript.env_runner.runner import Runner
+from ript.env_runner.vec_env import Chunk, ChunkResult
 from ript.evaluation.__main__ import main
 
 
-class FilmingPool(planar.PlanarPool):
+class FilmingVecEnv(planar.PlanarVecEnv):
     """Takes video frames when asked, and time, so that a test can kill it on the way."""
 
-    def step_chunk(self, requests: Sequence[Mapping[str, Any] | None]) -> list[Any]:
+    def step_chunk(self, chunks: Sequence[Chunk | None]) -> list[ChunkResult | None]:
         time.sleep(float(os.environ.get("PLANAR_SECONDS_PER_CHUNK", "0")))
-        pairs = zip(requests, super().step_chunk(requests), strict=True)
-        return [_film(request, result) if request else None for request, result in pairs]
+        pairs = zip(chunks, super().step_chunk(chunks), strict=True)
+        return [result if chunk is None or result is None else _film(chunk, result) for chunk, result in pairs]
 
 
-class EvaluationRunner(planar.PlanarRunner):
+class FilmingSimulator(planar.PlanarSimulator):
+    """The plane, with films."""
+
+    def make_vec_env(self, task_id: int, num_envs: int, image_size: int) -> FilmingVecEnv:
+        return FilmingVecEnv(task_id, num_envs)
+
+
+class EvaluationRunner(Runner):
     """The real runner on the plane, with films."""
 
-    def make_pool(self, task_id: int) -> FilmingPool:
-        return FilmingPool(task_id, self.num_parallel_envs)
+    def __init__(self, benchmark_name: str = "planar", **options: Any):
+        super().__init__(FilmingSimulator(), **options)
 
 
-def _film(request: Mapping[str, Any], result: ChunkResult) -> ChunkResult:
-    if "frame_every" not in request:
+def _film(chunk: Chunk, result: ChunkResult) -> ChunkResult:
+    if chunk.frame_every is None:
         return result
-    size = request["frame_size"] or planar.IMAGE_SIZE
+    size = chunk.frame_size or planar.IMAGE_SIZE
     frame = np.full((size, size, 3), 128, np.uint8)
-    return replace(result, frames=[frame] * (result.executed // request["frame_every"]))
+    return replace(result, frames=[frame] * (result.executed // chunk.frame_every))
 
 
 def command(policy: Path, folder: Path, *more: str) -> list[str]:
@@ -48,5 +56,5 @@ def command(policy: Path, folder: Path, *more: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    evaluate.Pi0LiberoRunner = EvaluationRunner
+    evaluate.make_runner = EvaluationRunner
     main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Collects demonstrations of LIBERO tasks from the scripted expert, in LIBERO's own HDF5 format.
+"""Collects demonstrations of a suite's tasks from its scripted expert, in LIBERO's HDF5 format.
 
     python -m ript.demonstrations.collect --suite libero_spatial
     python -m ript.demonstrations.collect --suite libero_object --tasks 0 4 --demos-per-task 10 --image-every 1
@@ -10,10 +10,10 @@ successes are kept. The command can be killed at any time; the same command goes
 from __future__ import annotations
 
 import argparse
-import functools
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,10 +22,11 @@ from ript import checks
 from ript.demonstrations.collection_report import write_report
 from ript.demonstrations.collection_schedule import Schedule, TaskProgress
 from ript.demonstrations.demonstration_files import TaskFile
+from ript.demonstrations.task_demonstrator import Demonstrated, DemonstratorSettings, TaskDemonstrator
 from ript.demonstrations.worker_jobs import WorkerJobs
+from ript.env_runner.vec_env import select_tasks
 from ript.env_runner.workers import WorkerError
-from ript.simulators.libero.benchmark import SUITE_MAX_STEPS, LiberoBenchmark, select_tasks
-from ript.simulators.libero.expert.demonstrator import Demonstrator, DemonstratorSettings
+from ript.simulators.registry import make_simulator
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +41,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--suite", required=True, help="libero_spatial, libero_object, libero_goal, libero_10, libero_90, …")
+    add("--suite", required=True, help="of tasks, of a simulator that has an expert; an unknown one lists all")
     add("--tasks", nargs="+", default=None, metavar="TASK", help="names or ids (default: all tasks of the suite)")
     add("--demos-per-task", type=int, default=50, metavar="N", help="successes to collect (default: %(default)s)")
-    add("--out", type=Path, default=Path("LIBERO/datasets"), metavar="FOLDER", help="default: %(default)s")
+    add("--out", type=Path, metavar="FOLDER", help="default: the folder of the simulator's demonstrations")
     add("--seed", type=int, default=0, help="another seed draws other layouts and noise (default: %(default)s)")
     cores = len(os.sched_getaffinity(0))
     add("--workers", type=int, default=cores, help="processes, about 2 GB each (default: one per core, %(default)s)")
@@ -67,26 +68,29 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def collect(options: argparse.Namespace) -> Path:
     """Collects what the options say and returns the folder of the files. Raises ValueError or WorkerError."""
     settings = _checked_settings(options)
-    benchmark = LiberoBenchmark(options.suite)
-    folder = options.out / options.suite
+    simulator = make_simulator(options.suite)
+    if not isinstance(simulator, Demonstrated):
+        raise ValueError(f"suite={options.suite!r} is not valid: its simulator has no expert to demonstrate tasks")
+    benchmark = simulator.benchmark
+    folder = (options.out or simulator.demonstrations) / options.suite
     tasks = []
     for task_id in select_tasks(benchmark, options.tasks):
         name = benchmark.get_task_names()[task_id]
-        bddl_file, language = Path(benchmark.get_bddl_file(task_id)), benchmark.get_language(task_id)
-        file = TaskFile(folder / f"{name}_demo.hdf5", bddl_file, language, settings.as_dict())
+        file = TaskFile(folder / f"{name}_demo.hdf5", simulator.file_attributes(task_id), settings.as_dict())
         tasks.append(TaskProgress(task_id, file, options.demos_per_task))
-    run_schedule(Schedule(tasks), settings, options.workers)
+    run_schedule(Schedule(tasks), simulator.make_demonstrator(settings), options.workers, options.suite)
     write_report(folder, settings.as_dict())
     return folder
 
 
-def run_schedule(schedule: Schedule, settings: DemonstratorSettings, workers: int) -> None:
-    """Has worker processes try tasks until the schedule has enough of each."""
+def run_schedule(
+    schedule: Schedule, make_demonstrator: Callable[[], TaskDemonstrator], workers: int, suite: str
+) -> None:
+    """Has worker processes, each with a demonstrator, try tasks until the schedule has enough of each."""
     schedule.merge_finished()
     if schedule.is_finished:
         return
-    make_demonstrator = functools.partial(Demonstrator, settings)
-    bar = tqdm(total=schedule.wanted, initial=schedule.successes, desc=settings.suite, unit="demo")
+    bar = tqdm(total=schedule.wanted, initial=schedule.successes, desc=suite, unit="demo")
     with bar, WorkerJobs(make_demonstrator, "demonstrate", min(workers, schedule.missing)) as jobs:
         while True:
             while jobs.idle and (job := schedule.next_job()):
@@ -100,7 +104,6 @@ def run_schedule(schedule: Schedule, settings: DemonstratorSettings, workers: in
 
 
 def _checked_settings(options: argparse.Namespace) -> DemonstratorSettings:
-    checks.one_of("suite", options.suite, list(SUITE_MAX_STEPS))
     for name, low in (("demos_per_task", 1), ("workers", 1), ("seed", 0), ("image_size", 1), ("image_every", 0)):
         checks.whole_number(name, getattr(options, name), low)
     return DemonstratorSettings(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ript.demonstrations.demonstration_files import read_tries, was_collected
+from ript.json_files import write_json, write_whole
 from ript.results.success import wilson_interval
 
 
@@ -30,10 +30,10 @@ def task_summary(path: Path) -> dict[str, Any]:
 
 
 def write_report(folder: Path, settings: dict[str, Any]) -> None:
-    """Summarises all collected files of a folder."""
+    """Summarizes all collected files of a folder."""
     tasks = [task_summary(path) for path in sorted(folder.glob("*_demo.hdf5")) if was_collected(path)]
-    (folder / "collection.json").write_text(json.dumps({"settings": settings, "tasks": tasks}, indent=2) + "\n")
-    (folder / "collection.md").write_text(_markdown(settings, tasks))
+    write_json(folder / "collection.json", {"settings": settings, "tasks": tasks})
+    write_whole(folder / "collection.md", _markdown(settings, tasks))
 
 
 def _markdown(settings: dict[str, Any], tasks: list[dict[str, Any]]) -> str:

@@ -6,7 +6,6 @@ python -m ript.demonstrations.compute_norm_stats --data LIBERO/datasets/libero_s
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from ript import checks
 from ript.demonstrations.reader import Demonstration, Demonstrations, find_demonstrations
+from ript.json_files import write_json
 from ript.models.pi0.norm_stats import Mode, NormStats
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def write_norm_stats(options: argparse.Namespace) -> None:
     for mode in MODES:
         NormStats.from_content(options.out, stats, mode)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(stats, indent=2) + "\n")
+    write_json(options.out, stats)
     steps = sum(len(demo) for demo in demonstrations)
     logger.info("%s: %d steps of %d demonstrations", options.out, steps, len(demonstrations))
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ import h5py
 import numpy as np
 
 from ript.demonstrations.recording import Recording, write_recording
+from ript.json_files import read_json, unfinished, write_json
 
-TAG = "libero-v1"
 _SETTINGS = "settings.json"
 
 
@@ -47,8 +46,7 @@ class TaskFile:
 
     Args:
         path: the HDF5 file, which need not exist.
-        bddl_file: LIBERO's description of the task.
-        language: the instruction.
+        attributes: what the file says about its task; the instruction is in `problem_info`.
         settings: what the demonstrations depend on; they cannot be mixed.
 
     Raises:
@@ -58,8 +56,9 @@ class TaskFile:
     tries: dict[int, Try]
     """All tries so far, by number."""
 
-    def __init__(self, path: Path, bddl_file: Path, language: str, settings: dict[str, Any]) -> None:
-        self.path, self.bddl_file, self.language = path, bddl_file, language
+    def __init__(self, path: Path, attributes: Mapping[str, Any], settings: dict[str, Any]) -> None:
+        self.path = path
+        self._attributes = attributes
         self.parts = path.with_suffix(".parts")
         self._settings = settings
         merged = self._merged_tries()
@@ -73,47 +72,37 @@ class TaskFile:
     def add(self, attempt: Try) -> None:
         """Marks a try as done; its part, if it has one, was written before."""
         self.tries[attempt.number] = attempt
-        _replace(self.part(attempt.number).with_suffix(".json"), json.dumps(dataclasses.asdict(attempt)))
+        write_json(self.part(attempt.number).with_suffix(".json"), dataclasses.asdict(attempt))
 
     def prepare(self) -> None:
         """Makes the folder of parts."""
         self.parts.mkdir(parents=True, exist_ok=True)
-        _replace(self.parts / _SETTINGS, json.dumps(self._settings))
+        write_json(self.parts / _SETTINGS, self._settings)
 
     def merge(self) -> None:
         """Moves all parts into the file."""
         if set(self.tries) == self._merged:
             shutil.rmtree(self.parts, ignore_errors=True)
             return
-        temporary = self.path.with_suffix(f".tmp{os.getpid()}")
-        if self.path.exists():
-            shutil.copyfile(self.path, temporary)
-        with h5py.File(temporary, "a") as file:
-            data = file.require_group("data")
-            for number in sorted(number for number in self.tries if number not in self._merged):
-                if self.tries[number].success:
-                    with h5py.File(self.part(number)) as part:
-                        file.copy(part["demo"], data, f"demo_{len(data)}")
-            self._describe(file)
-        os.replace(temporary, self.path)
+        with unfinished(self.path) as temporary:
+            if self.path.exists():
+                shutil.copyfile(self.path, temporary)
+            with h5py.File(temporary, "a") as file:
+                data = file.require_group("data")
+                for number in sorted(number for number in self.tries if number not in self._merged):
+                    if self.tries[number].success:
+                        with h5py.File(self.part(number)) as part:
+                            file.copy(part["demo"], data, f"demo_{len(data)}")
+                self._describe(file)
         self._merged = set(self.tries)
         shutil.rmtree(self.parts)
 
     def _describe(self, file: h5py.File) -> None:
         data = file["data"]
-        scene = self.bddl_file.read_text(encoding="utf-8")
-        problem, domain = (re.search(rf"\({key} ([\w-]+)\)", scene) for key in ("problem", ":domain"))
-        assert problem and domain, f"{self.bddl_file} names no problem or domain"
-        data.attrs["env_name"] = problem[1].replace("LIBERO", "Libero")
-        data.attrs["problem_info"] = json.dumps(
-            {"problem_name": problem[1].lower(), "domain_name": domain[1], "language_instruction": self.language}
-        )
-        data.attrs["bddl_file_name"] = self.bddl_file.name
-        data.attrs["bddl_file_content"] = scene
-        data.attrs["macros_image_convention"] = "opengl"
+        for name, value in self._attributes.items():
+            data.attrs[name] = value
         data.attrs["num_demos"] = len(data)
         data.attrs["total"] = sum(int(demo.attrs["num_samples"]) for demo in data.values())
-        data.attrs["tag"] = TAG
         data.attrs["collection"] = json.dumps(self._settings)
         if "tries" in file:
             del file["tries"]
@@ -131,8 +120,8 @@ class TaskFile:
         settings = self.parts / _SETTINGS
         if not settings.exists():
             return {}
-        self._check(json.loads(settings.read_text()), self.parts)
-        tries = [Try(**json.loads(path.read_text())) for path in sorted(self.parts.glob("try_*.json"))]
+        self._check(read_json(settings), self.parts)
+        tries = [Try(**read_json(path)) for path in sorted(self.parts.glob("try_*.json"))]
         return {attempt.number: attempt for attempt in tries}
 
     def _check(self, settings: dict[str, Any], where: Path) -> None:
@@ -144,10 +133,8 @@ class TaskFile:
 
 def write_part(path: Path, recording: Recording) -> None:
     """Writes a recording as `demo` into a file that appears when it is complete."""
-    temporary = path.with_suffix(f".tmp{os.getpid()}")
-    with h5py.File(temporary, "w") as file:
+    with unfinished(path) as temporary, h5py.File(temporary, "w") as file:
         write_recording(file.create_group("demo"), recording)
-    os.replace(temporary, path)
 
 
 def was_collected(path: Path) -> bool:
@@ -166,9 +153,3 @@ def read_tries(path: Path) -> tuple[dict[str, Any], list[Try]]:
             return json.loads(file["data"].attrs["collection"]), [Try(*row) for row in rows]
     except OSError as error:
         raise ValueError(f"{path}: not a readable HDF5 file ({error})") from error
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_suffix(f".tmp{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)

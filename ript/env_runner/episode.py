@@ -1,9 +1,12 @@
 """The record of one rollout: the one schema that generator, windows, rewards and videos share."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+
+Stride = int | Literal["last"] | None
+"""Where training windows start: every so many steps, where the last chunk does, or (None) where every chunk does."""
 
 
 @dataclass(frozen=True)

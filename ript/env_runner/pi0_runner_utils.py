@@ -1,14 +1,56 @@
 """From LIBERO's observation to π0's, and back from π0's actions to LIBERO's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from ript.env_runner.pi0_io import actions_to_env, actions_to_labels, collate_observations
 from ript.models.pi0.norm_stats import NormStats
+
+__all__ = [
+    "IMAGE_KEYS",
+    "LiberoAdapter",
+    "actions_to_env",
+    "actions_to_labels",
+    "collate_observations",
+    "images_to_pi0",
+    "libero_obs_to_pi0",
+    "quat_to_axis_angle",
+    "raw_state",
+]
 
 IMAGE_KEYS = {"base_0_rgb": "agentview_image", "left_wrist_0_rgb": "robot0_eye_in_hand_image"}
 """π0's camera name → LIBERO's observation key."""
+
+
+class LiberoAdapter:
+    """LIBERO's conventions and one policy's normalisation: an `Adapter`.
+
+    Commands are π0's actions as they are: changes of position and axis-angle, gripper −1 open to 1 closed.
+    """
+
+    cameras = tuple(IMAGE_KEYS)
+    """π0's names of LIBERO's cameras."""
+
+    def __init__(self, norm_stats: NormStats, delta_actions: bool):
+        self._norm_stats, self._delta_actions = norm_stats, delta_actions
+
+    def observe(self, raw: Mapping[str, np.ndarray], prompt: str) -> dict[str, Any]:
+        """`libero_obs_to_pi0`."""
+        return libero_obs_to_pi0(raw, self._norm_stats, prompt)
+
+    def raw_state(self, raw: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The function `raw_state`."""
+        return raw_state(raw)
+
+    def to_env(self, chunk: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """`actions_to_env`: (H, 7) → (H, 7)."""
+        return actions_to_env(chunk, self._norm_stats, state if self._delta_actions else None)
+
+    def to_labels(self, actions: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """`actions_to_labels`: (H, 7) → (H, 7)."""
+        return actions_to_labels(actions, self._norm_stats, state if self._delta_actions else None)
 
 
 def quat_to_axis_angle(quat: np.ndarray) -> np.ndarray:
@@ -40,35 +82,6 @@ def libero_obs_to_pi0(obs: Mapping[str, np.ndarray], norm_stats: NormStats, prom
     Both images are upright. A missing key is a KeyError that names it.
     """
     return {"image": images_to_pi0(obs), "state": norm_stats.state.normalize(raw_state(obs)), "prompt": prompt}
-
-
-def collate_observations(observations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Single observations → one batch: images (B, H, W, 3), state (B, 8), B prompts."""
-    names = observations[0]["image"]
-    return {
-        "image": {name: np.stack([obs["image"][name] for obs in observations]) for name in names},
-        "state": np.stack([obs["state"] for obs in observations]),
-        "prompt": [obs["prompt"] for obs in observations],
-    }
-
-
-def actions_to_env(normalized: np.ndarray, norm_stats: NormStats, start_state: np.ndarray | None) -> np.ndarray:
-    """Normalised chunk (H, 7) → LIBERO's OSC commands (H, 7) float64.
-
-    With `delta_actions` the first six dimensions are relative to the chunk's raw start state (8,); else pass None.
-    """
-    actions = norm_stats.actions.unnormalize(normalized)
-    if start_state is not None:
-        actions[..., :6] += start_state[:6]
-    return actions
-
-
-def actions_to_labels(actions: np.ndarray, norm_stats: NormStats, start_state: np.ndarray | None) -> np.ndarray:
-    """LIBERO's commands (H, 7) → normalised labels (H, 7) float32; the inverse of `actions_to_env`."""
-    raw = np.array(actions, np.float64)
-    if start_state is not None:
-        raw[..., :6] -= start_state[:6]
-    return norm_stats.actions.normalize(raw)
 
 
 def _get(obs: Mapping[str, np.ndarray], key: str) -> np.ndarray:

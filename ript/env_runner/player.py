@@ -3,16 +3,16 @@
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.env_runner.episode import Episode
-from ript.env_runner.pi0_runner_utils import collate_observations
+from ript.env_runner.pi0_io import collate_observations
+from ript.env_runner.policy import Policy
 from ript.env_runner.rollout import Rollout, RolloutStart
+from ript.env_runner.vec_env import Adapter, Chunk, Start, VecEnv
 
 FRAMES_EVERY = 5
 """Control steps between video frames: 4 frames per simulated second."""
@@ -32,7 +32,7 @@ class PlayOptions:
     """Observe this often within a chunk too, for windows closer than chunks; None only where the policy looks."""
     cfg_scale: float = 1.0
     is_positive: int | None = None
-    """See `PI0_OFT_Policy.select_action`."""
+    """See `Policy.select_action`."""
     frame_size: int | None = None
     """Side of video frames; None takes the policy's own camera images."""
 
@@ -44,12 +44,13 @@ class Player:
     environments that still run, and one open-loop chunk in all of them in parallel.
 
     Args:
-        pool: `num_envs` environments with `reset(requests)` and `step_chunk(requests)`, like `EnvPool`.
+        pool: environments that have loaded the task.
+        adapter: the simulator's conventions, for this policy.
         prompt: the task's instruction.
     """
 
-    def __init__(self, pool: Any, policy: PI0_OFT_Policy, task_id: int, prompt: str, options: PlayOptions):
-        self.pool, self.policy, self.options = pool, policy, options
+    def __init__(self, pool: VecEnv, adapter: Adapter, policy: Policy, task_id: int, prompt: str, options: PlayOptions):
+        self.pool, self.adapter, self.policy, self.options = pool, adapter, policy, options
         self.task_id, self.prompt = task_id, prompt
 
     def play(self, starts: Sequence[RolloutStart]) -> Iterator[Episode]:
@@ -80,16 +81,15 @@ class Player:
         if not any(taken):
             return
         started = time.perf_counter()
-        resets = self.pool.reset([self._reset_request(entry[1]) if entry else None for entry in taken])
+        resets = self.pool.reset([self._start(entry[1]) if entry else None for entry in taken])
         for slot, (entry, reset) in enumerate(zip(taken, resets, strict=True)):
-            if entry is not None:
+            if entry is not None and reset is not None:
                 running[slot] = Rollout(
                     *entry,
                     reset,
                     task_id=self.task_id,
                     prompt=self.prompt,
-                    norm_stats=self.policy.norm_stats,
-                    delta_actions=self.policy.card.delta_actions,
+                    adapter=self.adapter,
                     max_episode_length=self.options.max_episode_length,
                     started=started,
                 )
@@ -104,20 +104,16 @@ class Player:
             noise=torch.stack([rollout.noise(self.policy.chunk_size) for rollout in active]),
         )
         remaining = iter(chunks.float().cpu().numpy())
-        requests = [None if rollout is None else self._step_request(rollout, next(remaining)) for rollout in running]
-        for rollout, result in zip(running, self.pool.step_chunk(requests), strict=True):
-            if rollout is not None:
+        planned = [None if rollout is None else self._chunk(rollout, next(remaining)) for rollout in running]
+        for rollout, result in zip(running, self.pool.step_chunk(planned), strict=True):
+            if rollout is not None and result is not None:
                 rollout.record(result)
 
-    def _reset_request(self, start: RolloutStart) -> dict[str, Any]:
-        return {
-            "scene_seed": start.scene_seed,
-            "init_state": start.init_state,
-            "num_steps_wait": self.options.num_steps_wait,
-        }
+    def _start(self, start: RolloutStart) -> Start:
+        return Start(start.scene_seed, start.init_state, self.options.num_steps_wait)
 
-    def _step_request(self, rollout: Rollout, chunk: np.ndarray) -> dict[str, Any]:
-        request = rollout.plan(chunk, self.options.open_loop) | {"observe_every": self.options.observe_every}
+    def _chunk(self, rollout: Rollout, chunk: np.ndarray) -> Chunk:
+        planned = replace(rollout.plan(chunk, self.options.open_loop), observe_every=self.options.observe_every)
         if rollout.start.film:
-            request |= {"frame_every": FRAMES_EVERY, "frame_size": self.options.frame_size}
-        return request
+            return replace(planned, frame_every=FRAMES_EVERY, frame_size=self.options.frame_size)
+        return planned

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from ript.env_runner.episode import Episode
-from ript.env_runner.pi0_runner_utils import actions_to_env, libero_obs_to_pi0, raw_state
-from ript.env_runner.vec_env import ChunkResult, Observation, StartOfEpisode
+from ript.env_runner.vec_env import Adapter, Chunk, ChunkResult, Observation, StartOfEpisode
 from ript.models.pi0.config import PADDED_DIM
-from ript.models.pi0.norm_stats import NormStats
 from ript.seeds import torch_generator
 
 
@@ -45,8 +43,7 @@ class Rollout:
         *,
         task_id: int,
         prompt: str,
-        norm_stats: NormStats,
-        delta_actions: bool,
+        adapter: Adapter,
         max_episode_length: int,
         started: float,
     ):
@@ -55,7 +52,7 @@ class Rollout:
         self.start = start
         self._task_id, self._prompt = task_id, prompt
         self._init_hash = reset.init_hash
-        self._norm_stats, self._delta_actions = norm_stats, delta_actions
+        self._adapter = adapter
         self._max_episode_length = max_episode_length
         self._started = started
         self._length = 0
@@ -81,13 +78,12 @@ class Rollout:
         """The noise (chunk_size, 32) of the next chunk."""
         return torch.randn(chunk_size, PADDED_DIM, generator=self._generator)
 
-    def plan(self, chunk: np.ndarray, open_loop: int) -> dict[str, Any]:
-        """Takes the policy's normalised chunk (H, 7); returns the arguments of the environment's `step_chunk`."""
-        start_state = self._states[self._length] if self._delta_actions else None
+    def plan(self, chunk: np.ndarray, open_loop: int) -> Chunk:
+        """Takes the policy's normalised chunk (H, 7); returns what the environment is to execute of it."""
         count = min(open_loop, self._max_episode_length - self._length)
         self._chunks.append(chunk)
-        self._played.append(actions_to_env(chunk, self._norm_stats, start_state)[:count])
-        return {"actions": self._played[-1], "observe_last": self._length + count < self._max_episode_length}
+        self._played.append(self._adapter.to_env(chunk, self._states[self._length])[:count])
+        return Chunk(self._played[-1], observe_last=self._length + count < self._max_episode_length)
 
     def record(self, result: ChunkResult) -> None:
         """Takes what the environment did with the plan."""
@@ -115,5 +111,5 @@ class Rollout:
         )
 
     def _see(self, step: int, observation: Observation) -> None:
-        self._observations[step] = libero_obs_to_pi0(observation, self._norm_stats, self._prompt)
-        self._states[step] = raw_state(observation)
+        self._observations[step] = self._adapter.observe(observation, self._prompt)
+        self._states[step] = self._adapter.raw_state(observation)

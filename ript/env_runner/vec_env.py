@@ -1,13 +1,37 @@
-"""What the runner and a simulator say to each other."""
+"""What the runner and a simulator say to each other: the protocols of a simulator, and the records that pass between.
+
+A simulator is a folder in `ript/simulators/` (see `ript.simulators.registry`). It brings one object per suite with the
+protocol `Simulator`, from which the runner gets the three others: `Benchmark` (which tasks there are), `VecEnv` (many
+episodes at the same time) and `Adapter` (what the policy sees and does in them).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+if TYPE_CHECKING:  # worker processes import this module, and need no network
+    from ript.models.pi0.norm_stats import NormStats
+
 Observation = dict[str, np.ndarray]
 """What the simulator's adapter reads, as the simulator gives it."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What an episode starts from."""
+
+    scene_seed: int
+    """Fixes what an initial state does not hold and, without an initial state, all of the scene."""
+
+    init_state: np.ndarray | None = None
+    """The simulator state `(D,)` float64 to start from; None is the scene drawn from the seed."""
+
+    num_steps_wait: int = 10
+    """Control steps to let objects settle before the episode."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +49,31 @@ class StartOfEpisode:
 
 
 @dataclass(frozen=True)
+class Chunk:
+    """Actions to execute without the policy, and what to look at on the way."""
+
+    actions: np.ndarray
+    """`(n, A)` float64 commands of the simulator."""
+
+    observe_every: int | None = None
+    """Observe after every so many actions of the chunk."""
+
+    observe_last: bool = True
+    """Observe after the last action; False spares the image that nobody looks at when the episode's time is up."""
+
+    frame_every: int | None = None
+    """Take a video frame after every so many steps, counted from the start of the episode; None takes none."""
+
+    frame_size: int | None = None
+    """Render frames at this size; None takes the policy's own camera image."""
+
+
+@dataclass(frozen=True)
 class ChunkResult:
     """What happened while a chunk of actions was executed."""
 
     rewards: np.ndarray
-    """`(executed,)` float64: 1 at the step that solved the task, else 0."""
+    """`(executed,)` float64, the simulator's reward of each step."""
 
     executed: int
     """Number of actions executed; fewer than given only when one of them solved the task."""
@@ -41,4 +85,102 @@ class ChunkResult:
     """Observations by the number of actions of this chunk executed before them."""
 
     frames: list[np.ndarray]
-    """Upright video frames `(H, W, 3)` uint8 of the agentview camera, oldest first."""
+    """Upright video frames `(H, W, 3)` uint8, oldest first."""
+
+
+class VecEnv(Protocol):
+    """N environments of one task that work at the same time: a pool of processes, or one batched simulator.
+
+    Entry i of each list is environment i's. None lets it sit out, and its result is None.
+    """
+
+    @property
+    def num_envs(self) -> int:
+        """N."""
+
+    def load_task(self, task_id: int) -> None:
+        """Takes up another task in all environments. After an error some may have it and others not: close them."""
+
+    def reset(self, starts: Sequence[Start | None]) -> Sequence[StartOfEpisode | None]:
+        """Starts episodes."""
+
+    def step_chunk(self, chunks: Sequence[Chunk | None]) -> Sequence[ChunkResult | None]:
+        """Executes chunks."""
+
+    def close(self) -> None:
+        """Frees the simulators; a second call does nothing."""
+
+
+class Benchmark(Protocol):
+    """The tasks of one suite; ids count from 0."""
+
+    @property
+    def name(self) -> str:
+        """The suite's name."""
+
+    @property
+    def max_episode_length(self) -> int:
+        """Control steps, after those of waiting, after which an episode counts as failed."""
+
+    def get_task_names(self) -> list[str]:
+        """Names of all tasks, in the order of their ids."""
+
+    def get_task_id(self, task_name: str) -> int:
+        """The id of the task called so. Raises ValueError naming the nearest and all valid ones."""
+
+    def get_language(self, task_id: int) -> str:
+        """The instruction a policy is prompted with. Raises ValueError for an id that there is not."""
+
+    def get_task_init_states(self, task_id: int) -> np.ndarray:
+        """The task's evaluation states `(N, D)` float64, in the order in which evaluations start from them."""
+
+
+class Adapter(Protocol):
+    """A simulator's observation and action conventions for one robot, and one policy's normalisation."""
+
+    @property
+    def cameras(self) -> Sequence[str]:
+        """π0's names of the cameras whose images `observe` gives."""
+
+    def observe(self, raw: Observation, prompt: str) -> dict[str, Any]:
+        """`{"image": {camera: (H, W, 3) uint8, upright}, "state": (8,) float32 normalised, "prompt": prompt}`.
+
+        Raises KeyError naming a key that the observation lacks.
+        """
+
+    def raw_state(self, raw: Observation) -> np.ndarray:
+        """Proprioception `(8,)` float64 before normalisation, in metres and radians."""
+
+    def to_env(self, chunk: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """The policy's normalised chunk `(H, 7)` → commands `(H, A)` float64; `state` is the raw one at its start."""
+
+    def to_labels(self, actions: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """Commands `(H, A)` → normalised labels `(H, 7)` float32: the inverse of `to_env`."""
+
+
+class Simulator(Protocol):
+    """One suite of a simulator. Making it starts nothing heavy."""
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """Its tasks."""
+
+    @property
+    def packages(self) -> Sequence[str]:
+        """The installed distributions on whose versions results depend."""
+
+    def make_vec_env(self, task_id: int, num_envs: int, image_size: int) -> VecEnv:
+        """Starts so many environments of a task, whose camera images are `image_size` pixels wide and high."""
+
+    def make_adapter(self, norm_stats: NormStats, delta_actions: bool) -> Adapter:
+        """The conventions for a policy with these statistics; `delta_actions`: relative to the chunk's start state."""
+
+
+def select_tasks(benchmark: Benchmark, wanted: Sequence[str] | None) -> list[int]:
+    """Ids of tasks given by name or id; all tasks for None. Raises ValueError for tasks that do not exist."""
+    if wanted is None:
+        return list(range(len(benchmark.get_task_names())))
+    ids = [int(task) if task.isdecimal() else benchmark.get_task_id(task) for task in wanted]
+    for task_id in ids:
+        benchmark.get_language(task_id)
+    return sorted(set(ids))

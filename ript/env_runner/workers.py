@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import multiprocessing
@@ -19,8 +20,11 @@ from typing import Any, Final, NoReturn
 
 logger = logging.getLogger(__name__)
 
-Request = tuple[Any, ...] | Mapping[str, Any] | None
-"""One environment's arguments, positional or by name; None lets it sit out."""
+Request = Any
+"""One environment's arguments: positional as a tuple, or by name as a mapping or a dataclass such as `vec_env.Start`.
+
+None lets it sit out.
+"""
 
 # A process started by fork hangs in its first OpenGL call if the parent has an EGL context.
 _START_METHOD: Final = "spawn"
@@ -85,13 +89,17 @@ class EnvPool:
                 if error is not None:
                     raise WorkerError(index, f"could not make its environment:\n{error}")
 
-    def reset(self, requests: Sequence[Request]) -> list[Any]:
-        """`call("reset", requests)`."""
-        return self.call("reset", requests)
+    def load_task(self, task_id: int) -> None:
+        """`env.load_task(task_id)` in all environments."""
+        self.call("load_task", [(task_id,)] * self.num_envs)
 
-    def step_chunk(self, requests: Sequence[Request]) -> list[Any]:
-        """`call("step_chunk", requests)`."""
-        return self.call("step_chunk", requests)
+    def reset(self, starts: Sequence[Request]) -> list[Any]:
+        """`call("reset", starts)`."""
+        return self.call("reset", starts)
+
+    def step_chunk(self, chunks: Sequence[Request]) -> list[Any]:
+        """`call("step_chunk", chunks)`."""
+        return self.call("step_chunk", chunks)
 
     def call(self, method: str, requests: Sequence[Request]) -> list[Any]:
         """Call a method of all environments at once.
@@ -225,6 +233,8 @@ def _stop_workers(processes: list[SpawnProcess], connections: list[Connection]) 
 
 
 def _split(request: Request) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if dataclasses.is_dataclass(request):
+        return (), dict(vars(request))
     if isinstance(request, Mapping):
         return (), dict(request)
     return tuple(request or ()), {}

@@ -1,4 +1,4 @@
-"""Evaluates a policy on a LIBERO suite, from the benchmark's own initial states.
+"""Evaluates a policy on a suite of a simulator, from the benchmark's own initial states.
 
     python -m ript.evaluation --suite libero_object --standard --out runs/evaluations/object
     python -m ript.evaluation --suite libero_object --tasks 0 1 2 --episodes 50 --out runs/evaluations/three
@@ -31,7 +31,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument_group("what").add_argument
-    add("--suite", required=True, help="libero_spatial, libero_object, libero_goal, libero_10, libero_90, …")
+    add("--suite", required=True, help="of tasks, of any simulator; an unknown one lists all")
     add("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
     add("--tasks", nargs="+", metavar="TASK", help="names or ids (default: all tasks of the suite)")
     add("--episodes", type=int, metavar="N", help="per task and setting (default: 50)")
@@ -98,7 +98,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         check_options(options)
         # Here, because a simulator process imports what this module imports at its top.
         from ript.env_runner.workers import WorkerError
-        from ript.evaluation.evaluate import open_log, play, prepare, summarise
+        from ript.evaluation.evaluate import open_log, play, prepare, summarize
 
         evaluation = prepare(options)
         log, filmed = open_log(evaluation)
@@ -109,13 +109,13 @@ def _evaluate(options: argparse.Namespace) -> None:
         try:
             play(evaluation, log, filmed)
         except KeyboardInterrupt:
-            summarise(evaluation.folder)
+            summarize(evaluation.folder)
             raise
         except WorkerError as error:
-            summarise(evaluation.folder)
+            summarize(evaluation.folder)
             print(f"{error}\n{_GOES_ON}", file=sys.stderr)
             sys.exit(1)
-        summarise(evaluation.folder)
+        summarize(evaluation.folder)
 
 
 if __name__ == "__main__":

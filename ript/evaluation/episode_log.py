@@ -6,12 +6,14 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ript.evaluation.protocol import Setting
+from ript.json_files import parse_lines, read_lines
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,8 @@ class EpisodeLog(AbstractContextManager["EpisodeLog"]):
         try:
             self._lock(path)
             content = path.read_bytes()
-            self.records, intact = parse_log(content, path)
+            lines, intact = parse_lines(content, path)
+            self.records = _records(lines, path)
         except BaseException:
             self.close()
             raise
@@ -104,24 +107,14 @@ def select(records: Iterable[EpisodeRecord], setting: Setting, task: str | None 
 def read_log(folder: Path) -> list[EpisodeRecord]:
     """The records of a folder. Raises ValueError for a damaged line before the last."""
     path = folder / EPISODE_LOG
-    return parse_log(path.read_bytes(), path)[0]
+    return _records(read_lines(path), path)
 
 
-def parse_log(content: bytes, path: Path) -> tuple[list[EpisodeRecord], int]:
-    """The records, and how many bytes they take: a last line that was cut off or is damaged is left out.
-
-    Raises ValueError naming file and line for damage before it.
-    """
+def _records(lines: Sequence[Mapping[str, Any]], path: Path) -> list[EpisodeRecord]:
     records: list[EpisodeRecord] = []
-    intact = 0
-    for line in content.splitlines(keepends=True):
+    for line in lines:
         try:
-            if not line.endswith(b"\n"):
-                break
-            records.append(EpisodeRecord(**json.loads(line)))
-        except (ValueError, TypeError) as error:
-            if intact + len(line) < len(content):
-                raise ValueError(f"{path}, line {len(records) + 1}: not an episode ({error})") from error
-            break
-        intact += len(line)
-    return records, intact
+            records.append(EpisodeRecord(**line))
+        except TypeError as error:
+            raise ValueError(f"{path}, line {len(records) + 1}: not an episode ({error})") from error
+    return records

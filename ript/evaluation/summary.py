@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from ript.evaluation.episode_log import EpisodeRecord, read_log, select
 from ript.evaluation.films import find_films
 from ript.evaluation.protocol import Plan, Protocol, read_evaluation
 from ript.evaluation.results import Counts, SettingResult, compare
+from ript.json_files import write_json
 from ript.results.figures import Interval, histogram, rows_plot, series_plot
 from ript.results.page import Page, Plot, Section, Table, Text, Video, Videos, write_page
 from ript.results.videos import VIDEOS, Film
@@ -20,12 +20,12 @@ _COUNTS = ("success", "rate", "95 % interval", "mean steps of successes", "steps
 
 
 def write_summary(folder: Path) -> list[SettingResult]:
-    """Summarises the episodes that the folder holds now; returns the result of each setting."""
+    """Summarizes the episodes that the folder holds now; returns the result of each setting."""
     protocol, plan = read_evaluation(folder)
     records = read_log(folder)
     results = compare(records, plan)
     content = {"missing": _missing(results), "settings": [result.as_dict() for result in results]}
-    (folder / f"{SUMMARY}.json").write_text(json.dumps(content, indent=2) + "\n")
+    write_json(folder / f"{SUMMARY}.json", content)
     write_page(make_page(protocol, plan, records, results, folder), folder, SUMMARY)
     return results
 

@@ -1,7 +1,5 @@
 """What the folder of a training run holds, read from its files alone."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +8,13 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from ript.json_files import read_json
+from ript.json_files import read_json, read_lines
 from ript.results.curves import Curve
 from ript.results.videos import VIDEOS, Film, films_in
 
 METRICS, DIAGNOSES, CONFIG, STARTS = "metrics.jsonl", "diagnosis.jsonl", "config.yaml", "run.json"
 
-Line = Mapping[str, Any]
+Line = dict[str, Any]
 """A line of `metrics.jsonl`."""
 
 
@@ -87,18 +85,3 @@ def read_run(path: Path) -> RunFolder:
         config=config,
         starts=read_json(path / STARTS)["starts"] if (path / STARTS).is_file() else [],
     )
-
-
-def read_lines(path: Path) -> list[Line]:
-    """The objects of a JSONL file; a last line that a kill cut off is left out. Raises ValueError for other faults."""
-    lines = []
-    for number, text in enumerate(
-        path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True), start=1
-    ):
-        if not text.endswith("\n"):
-            break
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not valid JSON ({error})") from error
-    return lines

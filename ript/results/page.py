@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from ript.json_files import write_whole
 from ript.results.figures import svg, write_png
 
 
@@ -103,12 +104,12 @@ def render_markdown(page: Page, plots: str = "plots") -> str:
 
 def write_page(page: Page, folder: Path, name: str) -> None:
     """Writes `<name>.html`, `<name>.md` and `plots/*.png` into the folder."""
-    (folder / f"{name}.html").write_text(render_html(page), encoding="utf-8")
+    write_whole(folder / f"{name}.html", render_html(page))
     for section in page.sections:
         for block in section.blocks:
             if isinstance(block, Plot):
                 write_png(block.figure, folder / "plots" / f"{block.name}.png")
-    (folder / f"{name}.md").write_text(render_markdown(page), encoding="utf-8")
+    write_whole(folder / f"{name}.md", render_markdown(page))
 
 
 def _markdown(block: Text | Table | Plot | Videos, plots: str) -> str:

@@ -4,11 +4,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
 
+from ript.json_files import unfinished
+
 FRAMES_PER_SECOND = 4
+_CODEC: dict[str, Any] = {"fps": FRAMES_PER_SECOND, "codec": "libx264", "macro_block_size": 2}
 VIDEOS = "videos"
 """The folder of videos within the folder of an evaluation or a run."""
 
@@ -34,9 +38,7 @@ class Film:
 
 def films_in(folder: Path) -> list[Film]:
     """The films in a folder of videos, in no order; a video that was cut off is none."""
-    names = [
-        re.fullmatch(r"(?!unfinished_)(.+)_(\d{3,})_(success|failure)", path.stem) for path in folder.glob("*.mp4")
-    ]
+    names = [re.fullmatch(r"(.+)_(\d{3,})_(success|failure)", path.stem) for path in folder.glob("*.mp4")]
     return [Film(name[1], int(name[2]), name[3] == "success") for name in names if name]
 
 
@@ -44,7 +46,6 @@ def write_video(frames: Sequence[np.ndarray], folder: str | Path, name: str) -> 
     """Writes (H, W, 3) uint8 frames as an H.264 MP4 that browsers play, whole or not at all; returns its path."""
     path = Path(folder) / f"{name}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"unfinished_{path.name}")
-    imageio.imwrite(unfinished, np.stack(frames), fps=FRAMES_PER_SECOND, codec="libx264", macro_block_size=2)
-    unfinished.replace(path)
+    with unfinished(path) as temporary:  # its name does not say the format
+        imageio.imwrite(temporary, np.stack(frames), extension=".mp4", output_params=["-f", "mp4"], **_CODEC)
     return path

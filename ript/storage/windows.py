@@ -7,11 +7,10 @@ from typing import Any, Literal
 import numpy as np
 
 from ript.checks import one_of, whole_number
-from ript.env_runner.episode import Episode
-from ript.env_runner.pi0_runner_utils import actions_to_labels
+from ript.env_runner.episode import Episode, Stride
+from ript.env_runner.pi0_io import actions_to_labels
 from ript.models.pi0.norm_stats import NormStats
 
-Stride = int | Literal["last"] | None
 ShortWindows = Literal["mask", "skip"]
 
 

@@ -90,10 +90,10 @@ def build(node: DictConfig, scope: Mapping[str, Any], **own: Any) -> Any:
         target = get_object(node["_target_"])
     except ImportError as error:
         raise ValueError(f"_target_={node['_target_']!r} is not valid: {error}") from error
-    parameters = inspect.signature(target).parameters
+    parameters = _parameters(target)
     given = {str(key): value for key, value in node.items() if key != "_target_"}
     for key in given:
-        one_of(f"key of {node['_target_']}", key, list(parameters))
+        one_of(f"key of {node['_target_']}", key, parameters)
     found = {**scope, **given, **own}
     return target(**{name: _plain(found[name]) for name in parameters if name in found})
 
@@ -123,6 +123,17 @@ def make_learner(cfg: DictConfig, policy: PI0_OFT_Policy, distributed: Distribut
         gradient_clip=algo.gradient_clip,
         distributed=distributed,
     )
+
+
+def _parameters(target: Any) -> list[str]:
+    """Names of a callable's arguments; those of the base class too where a constructor passes `**options` on."""
+    names: list[str] = []
+    for owner in target.__mro__ if inspect.isclass(target) else [target]:
+        found = inspect.signature(owner).parameters
+        names += [name for name, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        if not any(p.kind == p.VAR_KEYWORD for p in found.values()):
+            break
+    return names
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ript.report.run_folder import DIAGNOSES, METRICS, read_lines, step_folder
+from ript.json_files import read_lines, write_whole
+from ript.report.run_folder import DIAGNOSES, METRICS, step_folder
 from ript.results.videos import VIDEOS
 from ript.training.checkpoint import complete_checkpoints
 
@@ -71,11 +72,15 @@ def _set_lines_aside(path: Path, aside: Path, step: int) -> bool:
         return False
     lines = read_lines(path)
     kept, later = [line for line in lines if line["step"] <= step], [line for line in lines if line["step"] > step]
-    path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    write_whole(path, _jsonl(kept))
     if later:
         aside.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text("".join(json.dumps(line) + "\n" for line in later))
+        write_whole(aside, _jsonl(later))
     return bool(later)
+
+
+def _jsonl(lines: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def _number(checkpoint: Path) -> int:

@@ -9,6 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ript.json_files import read_lines
+
 logger = logging.getLogger(__name__)
 
 CONSOLE = ("raw_success_rate", "mean_scores", "non_zero_adv_ratio", "num_windows", "fm_loss", "fm_loss_pos")
@@ -63,8 +65,8 @@ class RunLogger:
 
 def _elapsed_s(path: Path) -> float:
     """What the last line of the metrics says; 0 for a run that has none."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return json.loads(lines[-1]).get("time/elapsed_s", 0.0) if lines else 0.0
+    lines = read_lines(path) if path.exists() else []
+    return lines[-1].get("time/elapsed_s", 0.0) if lines else 0.0
 
 
 def _tensorboard_writer(run_dir: Path) -> Any:

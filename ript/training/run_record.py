@@ -1,6 +1,5 @@
 """What a run's folder says about the run besides its metrics: where it ran, and its report."""
 
-import json
 import logging
 import os
 from datetime import datetime
@@ -12,7 +11,7 @@ import psutil
 import torch
 
 from ript.distributed import Distributed
-from ript.json_files import read_json
+from ript.json_files import read_json, write_json
 from ript.report.run_folder import METRICS, STARTS
 from ript.report.run_page import write_report
 from ript.training.memory import GIB
@@ -38,9 +37,7 @@ def record_start(run_dir: Path, step: int, distributed: Distributed) -> None:
             "versions": {package: version(package) for package in _PACKAGES},
         }
     )
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_text(json.dumps({"starts": starts}, indent=2) + "\n")
-    unfinished.replace(path)
+    write_json(path, {"starts": starts})
 
 
 class RunReport:

@@ -7,6 +7,7 @@ import pytest
 
 from ript.demonstrations.demonstration_files import TaskFile, Try, write_part
 from ript.demonstrations.reader import Demonstrations, find_demonstrations
+from ript.simulators.libero.task_attributes import task_attributes
 
 SETTINGS = {"suite": "libero_spatial", "seed": 0, "image_every": 5}
 
@@ -19,7 +20,9 @@ def task_file(tmp_path):
 def open_task_file(folder, **changes):
     bddl_file = folder / "task.bddl"
     bddl_file.write_text("(define (problem LIBERO_Tabletop_Manipulation)\n  (:domain robosuite)\n)")
-    return TaskFile(folder / "task_demo.hdf5", bddl_file, "put the bowl on the plate", SETTINGS | changes)
+    return TaskFile(
+        folder / "task_demo.hdf5", task_attributes(bddl_file, "put the bowl on the plate"), SETTINGS | changes
+    )
 
 
 def add(task_file, recording, success=True):

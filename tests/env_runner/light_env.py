@@ -52,6 +52,22 @@ class LightEnv:
             self.closed_file.touch()
 
 
+class EchoEnv:
+    """Says what it was asked."""
+
+    def load_task(self, task_id: int) -> None:
+        self.task_id = task_id
+
+    def reset(self, **start: Any) -> Any:
+        return self.task_id, start
+
+    def step_chunk(self, **chunk: Any) -> Any:
+        return chunk
+
+    def close(self) -> None:
+        pass
+
+
 def one_hangs_the_other_fails(folder: Path) -> LightEnv:
     try:
         (folder / "hanging").touch(exist_ok=False)

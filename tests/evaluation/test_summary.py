@@ -155,5 +155,5 @@ def test_a_film_is_named_by_what_it_shows_and_the_log_says_when_that_is_new(
 def test_only_whole_films_of_the_tasks_are_found(tmp_path: Path) -> None:
     film(tmp_path, Film(TASKS[0], 3, False))
     film(tmp_path, Film("another_task", 3, False))
-    (tmp_path / "videos" / f"unfinished_{TASKS[0]}_004_failure.mp4").touch()
+    (tmp_path / "videos" / f"{TASKS[0]}_004_failure.mp4.unfinished").touch()
     assert find_films(tmp_path, TASKS) == [Film(TASKS[0], 3, False)]

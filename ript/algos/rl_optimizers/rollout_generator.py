@@ -1,6 +1,5 @@
 """Groups of rollouts for the optimizer: K of one context, in one scene."""
 
-import json
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from ript.algos.reward_functions.libero import SuccessReward
+from ript.algos.reward_functions.success import SuccessReward
 from ript.algos.rl_optimizers.contexts import Context, ContextLoader, split_contexts
 from ript.checks import in_range, whole_number
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
-from ript.json_files import read_json
+from ript.json_files import read_json, write_json
 from ript.seeds import Word, entropy
 
 logger = logging.getLogger(__name__)
@@ -240,10 +239,8 @@ class RolloutGenerator:
                 entry[0] += success
                 entry[1] += 1
         if self.distributed.is_main:
-            temporary = self.rollout_stats_path.with_suffix(".tmp")
-            temporary.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(self.rollout_stats, indent=1))
-            temporary.replace(self.rollout_stats_path)
+            self.rollout_stats_path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.rollout_stats_path, self.rollout_stats)
 
 
 class _Offer(NamedTuple):

@@ -16,7 +16,6 @@ byte for byte the original's, a trained one loses nothing. Checksums exist in ou
 none, so in a foreign file a damaged header is noticed and a damaged number is not.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ import torch
 from torch import Tensor
 from transformers.initialization import no_init_weights
 
-from ript.json_files import read_json
+from ript.json_files import read_json, write_json
 from ript.models.pi0.config import GemmaSizes, Pi0Architecture, VisionSizes
 from ript.models.pi0.folders import ADAPTER_WEIGHTS, CONDITION, CONFIG, NETWORK, POLICY, WEIGHTS
 from ript.models.pi0.layouts import (
@@ -112,9 +111,9 @@ def save_model(folder: Path, model: Pi0FlowModel, card: PolicyCard, origin: Orig
         checksums[ADAPTER_WEIGHTS] = save_lora(folder, model, card.lora)
     else:
         checksums[WEIGHTS] = write_weights(folder / WEIGHTS, file_tensors(model, origin), origin.metadata)
-        (folder / NETWORK).write_text(json.dumps(asdict(model.architecture), indent=2) + "\n")
+        write_json(folder / NETWORK, asdict(model.architecture))
         if origin.config is not None:
-            (folder / CONFIG).write_text(json.dumps(origin.config, indent=2) + "\n")
+            write_json(folder / CONFIG, origin.config)
         for name, content in origin.processors.items():
             (folder / name).write_bytes(content)
     base = origin.base if card.lora else None

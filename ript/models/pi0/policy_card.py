@@ -1,13 +1,12 @@
 """How the weights of a policy folder must be used: `policy.json`."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ript.checks import whole_number
-from ript.json_files import read_json
+from ript.json_files import read_json, write_json
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.models.pi0.config import Kind
 from ript.models.pi0.folders import POLICY
@@ -65,7 +64,7 @@ class PolicyCard:
 
     def save(self, folder: Path) -> None:
         """Writes `policy.json`."""
-        (folder / POLICY).write_text(json.dumps(asdict(self), indent=2) + "\n")
+        write_json(folder / POLICY, asdict(self))
 
 
 def read_policy_card(folder: Path) -> PolicyCard:

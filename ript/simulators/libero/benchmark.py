@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ript.simulators.libero.suites import SUITE_MAX_STEPS
+
 LIBERO_HOME = Path(__file__).parents[3] / "LIBERO"
 """The checkout's LIBERO folder: path configuration and demonstrations."""
 
@@ -23,21 +25,6 @@ LIBERO_HOME = Path(__file__).parents[3] / "LIBERO"
 os.environ.setdefault("LIBERO_CONFIG_PATH", str(LIBERO_HOME))
 
 from libero.libero import benchmark as libero_suites  # noqa: E402
-
-_STANDARD_MAX_STEPS = {
-    "libero_spatial": 220,
-    "libero_object": 280,
-    "libero_goal": 300,
-    "libero_10": 520,
-    "libero_90": 400,
-}
-_PRO_BASES = ("libero_spatial", "libero_object", "libero_goal", "libero_10")
-_PRO_VARIANTS = ("lan", "swap", "task", "object")
-
-SUITE_MAX_STEPS: dict[str, int] = _STANDARD_MAX_STEPS | {
-    f"{base}_{variant}": _STANDARD_MAX_STEPS[base] for base in _PRO_BASES for variant in _PRO_VARIANTS
-}
-"""Every suite's episode length in control steps (20 Hz), settling steps not counted."""
 
 
 class LiberoBenchmark:
@@ -108,16 +95,6 @@ class LiberoBenchmark:
         return self._suite.get_task(task_id)
 
 
-def select_tasks(benchmark: LiberoBenchmark, wanted: Sequence[str] | None) -> list[int]:
-    """Ids of tasks given by name or id; all tasks for None. Raises ValueError for tasks that do not exist."""
-    if wanted is None:
-        return list(range(len(benchmark.get_task_names())))
-    ids = [int(task) if task.isdecimal() else benchmark.get_task_id(task) for task in wanted]
-    for task_id in ids:
-        benchmark.get_language(task_id)
-    return sorted(set(ids))
-
-
 def _scene_instruction(bddl_file: Path) -> str:
     found = re.search(r"\(:language\s+([^)]*)\)", bddl_file.read_text(encoding="utf-8"))
     if found is None:
@@ -126,5 +103,6 @@ def _scene_instruction(bddl_file: Path) -> str:
 
 
 def _unknown(kind: str, value: str, valid: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(value, valid, n=1, cutoff=0.0)[0]
+    by_lower = {name.lower(): name for name in valid}
+    nearest = by_lower[difflib.get_close_matches(value.lower(), by_lower, n=1, cutoff=0.0)[0]]
     return f"unknown {kind}: {value!r}; did you mean {nearest!r}? Valid: {', '.join(valid)}"

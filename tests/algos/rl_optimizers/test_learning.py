@@ -7,7 +7,7 @@ import planar
 import torch
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
-from ript.algos.reward_functions.libero import SuccessReward
+from ript.algos.reward_functions.success import SuccessReward
 from ript.algos.rl_optimizers.cfg_flow_optimizer_pi0 import CFGFlowOptimizerPI0
 from ript.algos.rl_optimizers.contexts import ContextLoader
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ript.simulators.libero.benchmark import SUITE_MAX_STEPS, LiberoBenchmark, select_tasks
+from ript.env_runner.vec_env import select_tasks
+from ript.simulators.libero.benchmark import SUITE_MAX_STEPS, LiberoBenchmark
 
 STANDARD = ["libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90"]
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ript.demonstrations.demonstration_files import Try, write_part
 from ript.demonstrations.recording import Recording
+from ript.demonstrations.task_demonstrator import DemonstratorSettings
 from ript.seeds import Word, numpy_generator
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.env import LiberoEnv
@@ -44,22 +42,6 @@ def demonstration_seed(seed: int, suite: str, task_id: int, number: int) -> int:
     """The scene seed of a task's try."""
     entropy = [seed, zlib.crc32(suite.encode()), task_id, number]
     return DEMONSTRATION_SEED + int(np.random.SeedSequence(entropy).generate_state(1)[0] % 2**30)
-
-
-@dataclass(frozen=True)
-class DemonstratorSettings:
-    """What demonstrations depend on."""
-
-    suite: str
-    seed: int = 0
-    image_size: int = 128
-    image_every: int = 5
-    """Record images at every so many steps; 0 records none."""
-    fast_render: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        """For files."""
-        return dataclasses.asdict(self)
 
 
 class Demonstrator:

@@ -1,0 +1,51 @@
+"""What the environment knows of a policy."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ript.models.pi0.norm_stats import NormStats
+
+
+class PolicyCard(Protocol):
+    """How a policy's weights are used."""
+
+    @property
+    def delta_actions(self) -> bool:
+        """Actions are relative to the chunk's start state."""
+
+
+class Policy(Protocol):
+    """Whatever gives chunks of normalised actions for observations."""
+
+    verbose: bool
+    """Log each inference."""
+
+    @property
+    def chunk_size(self) -> int:
+        """Actions H per chunk."""
+
+    @property
+    def open_loop(self) -> int:
+        """How many of them are executed, unless the runner says otherwise."""
+
+    @property
+    def norm_stats(self) -> NormStats:
+        """What its states and actions are normalised with."""
+
+    @property
+    def card(self) -> PolicyCard:
+        """How its weights are used."""
+
+    def select_action(
+        self,
+        observation: Mapping[str, Any],
+        cfg_scale: float = 1.0,
+        is_positive: int | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """A batch of observations → normalised chunks (B, H, 7).
+
+        `cfg_scale` 1 is the positive branch alone; `is_positive` 0 or 1 forces one branch; `noise` is (B, H, 32).
+        """

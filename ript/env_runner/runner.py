@@ -1,0 +1,274 @@
+"""Runs a policy on a simulator: one batched inference per chunk of executed steps."""
+
+import logging
+from collections.abc import Container, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ript.checks import in_range, whole_number
+from ript.env_runner.episode import Episode, Stride
+from ript.env_runner.player import Player, PlayOptions
+from ript.env_runner.policy import Policy
+from ript.env_runner.rollout import RolloutStart
+from ript.env_runner.vec_env import Adapter, Simulator, VecEnv
+from ript.env_vars import EnvSettings
+from ript.models.pi0.preprocess import CAMERAS
+from ript.results.success import Tally, summarize
+from ript.results.videos import VIDEOS, Film, write_video
+from ript.seeds import Word, entropy
+
+logger = logging.getLogger(__name__)
+
+FRAME_SIZE = 256
+"""Side of video frames rendered for the eye (`PI0_RENDER_SOURCE=render`)."""
+
+
+class Runner:
+    """Rollouts of a policy on the tasks of one suite.
+
+    Args:
+        simulator: the suite.
+        rollouts_per_env: evaluation rollouts per task.
+        num_parallel_envs: environments that work at the same time.
+        max_episode_length: steps after waiting; None is the suite's. A value given is never overwritten.
+        task_names_to_use: tasks of `run`; None is all of the suite.
+        num_steps_wait: steps to let objects settle before the episode starts.
+        open_loop: executed steps per inference, at most the policy's chunk size; None is the policy's own.
+        image_size: side of the camera images in pixels.
+        window_stride: observations are recorded every so many steps, where training windows will start; None and
+            `last` are where chunks start.
+        cfg_scale: guidance scale; 1 is the positive branch alone.
+        seed: seeds evaluation scenes and noise.
+        settings: what the `PI0_*` environment variables ask for; they win over the arguments.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        rollouts_per_env: int = 50,
+        num_parallel_envs: int = 2,
+        max_episode_length: int | None = None,
+        task_names_to_use: Sequence[str] | None = None,
+        num_steps_wait: int = 10,
+        open_loop: int | None = None,
+        image_size: int = 256,
+        window_stride: Stride = None,
+        cfg_scale: float = 1.0,
+        seed: int = 0,
+        settings: EnvSettings | None = None,
+    ):
+        for key, value, low in (
+            ("rollouts_per_env", rollouts_per_env, 1),
+            ("num_parallel_envs", num_parallel_envs, 1),
+            ("max_episode_length", max_episode_length, 1),
+            ("num_steps_wait", num_steps_wait, 0),
+            ("open_loop", open_loop, 1),
+            ("image_size", image_size, 1),
+        ):
+            whole_number(key, value, low)
+        in_range("cfg_scale", cfg_scale, 0)
+        self.simulator = simulator
+        self.benchmark = simulator.benchmark
+        self.rollouts_per_env = rollouts_per_env
+        self.num_parallel_envs = num_parallel_envs
+        self.max_episode_length: int = max_episode_length or self.benchmark.max_episode_length
+        self.task_names = list(task_names_to_use or self.benchmark.get_task_names())
+        for name in self.task_names:
+            self.benchmark.get_task_id(name)
+        self.num_steps_wait = num_steps_wait
+        self.open_loop = open_loop
+        self.image_size = image_size
+        if window_stride != "last":
+            whole_number("window_stride", window_stride, 1)
+        self.window_stride: Stride = window_stride
+        self.seed = seed
+        self.settings = settings or EnvSettings()
+        self.cfg_scale = cfg_scale
+        self._created: tuple[str, VecEnv] | None = None
+
+    def adapter(self, policy: Policy) -> Adapter:
+        """The simulator's conventions for this policy."""
+        return self.simulator.make_adapter(policy.norm_stats, policy.card.delta_actions)
+
+    def check_policy(self, policy: Policy) -> None:
+        """Raises ValueError when `open_loop` or `window_stride` do not go with the policy's chunk size.
+
+        Or when the simulator lacks a camera that the policy looks through.
+        """
+        missing = [camera for camera in CAMERAS if camera not in self.adapter(policy).cameras]
+        if missing:
+            raise ValueError(f"{self.benchmark.name} has no camera for the policy's {', '.join(missing)}")
+        if self.open_loop is not None and self.open_loop > policy.chunk_size:
+            raise ValueError(f"open_loop={self.open_loop} is above the policy's chunk of {policy.chunk_size} actions")
+        self._observe_every(policy)
+        policy.verbose = self.settings.verbose
+
+    def create_env(self, task_name: str) -> tuple[VecEnv, int, int]:
+        """`(env, task_id, env_num)` for the task. The same environments serve one task after the other."""
+        task_id = self.benchmark.get_task_id(task_name)
+        if self._created is None:
+            pool = self.simulator.make_vec_env(task_id, self.num_parallel_envs, self.image_size)
+            self._created = (task_name, pool)
+        loaded, pool = self._created
+        if loaded != task_name:
+            self._load_task(pool, task_id)
+            self._created = (task_name, pool)
+        return pool, task_id, self.num_parallel_envs
+
+    def _load_task(self, pool: VecEnv, task_id: int) -> None:
+        """After an error the environments are closed: some may have loaded the task and others not."""
+        try:
+            pool.load_task(task_id)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the simulators."""
+        if self._created is not None:
+            self._created[1].close()
+            self._created = None
+
+    def run_policy_in_env(
+        self,
+        task_name: str,
+        policy: Policy,
+        all_init_states: Sequence[np.ndarray | None] | np.ndarray | None = None,
+        render: bool = False,
+        created_env: tuple[VecEnv, int, int] | None = None,
+        random_init: bool = False,
+        scene_seeds: Sequence[int] | None = None,
+        noise_seeds: Sequence[Sequence[int]] | None = None,
+    ) -> Iterator[tuple[bool, float, Episode]]:
+        """Yields `(success, total_reward, episode)`, one per rollout, in order, each with its own episode.
+
+        Args:
+            all_init_states: one flattened simulator state (D,) per rollout, None among them for a fresh layout; absent
+                means `rollouts_per_env` of the benchmark's evaluation states.
+            render: record video frames.
+            created_env: what `create_env` gave.
+            random_init: fresh layouts instead of evaluation states.
+            scene_seeds: one per rollout; equal ones are the same scene.
+            noise_seeds: one per rollout, for the policy's noise.
+        """
+        pool, task_id, _ = created_env or self.create_env(task_name)
+        if all_init_states is None:
+            indices = range(self.rollouts_per_env)
+            starts = [self._evaluation_start(task_id, i, film=render, random_init=random_init) for i in indices]
+        else:
+            scene_seeds = scene_seeds or [self.seed] * len(all_init_states)
+            counted = [entropy(Word.EVALUATION, self.seed, task_id, i) for i in range(len(all_init_states))]
+            noise_seeds = noise_seeds or counted
+            rows = zip(scene_seeds, all_init_states, noise_seeds, strict=True)
+            starts = [RolloutStart(scene, state, noise, film=render) for scene, state, noise in rows]
+        player = self._player(pool, task_id, policy, self.cfg_scale, self._observe_every(policy))
+        for episode in player.play(starts):
+            yield episode.success, episode.total_reward, episode
+
+    def run(
+        self, policy: Policy, n_video: int = 0, do_tqdm: bool = False, cfg_scale: float | None = None
+    ) -> dict[str, Any]:
+        """Evaluates on the tasks of the runner: see `ript.results.success.summarize` for the result."""
+        return summarize(self.evaluate(policy, n_video, do_tqdm, cfg_scale=cfg_scale))
+
+    def evaluate(
+        self,
+        policy: Policy,
+        n_video: int = 0,
+        do_tqdm: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        cfg_scale: float | None = None,
+        video_dir: str | Path = VIDEOS,
+    ) -> dict[str, Tally]:
+        """Task → tally of this rank's share of `rollouts_per_env` rollouts on evaluation states.
+
+        The first `n_video` rollouts of each task are filmed (`PI0_N_VIDEO` wins), into `video_dir` (`PI0_VIDEO_DIR`
+        wins).
+        """
+        film = range(n_video if self.settings.n_video is None else self.settings.n_video)
+        indices = range(rank, self.rollouts_per_env, world_size)
+        tallies = dict.fromkeys(self.task_names, Tally())
+        total = len(self.task_names) * len(indices)
+        with tqdm(total=total, desc="evaluation", unit="rollout", disable=not do_tqdm) as bar:
+            for name in self.task_names:
+                for index, episode in self.play_evaluation(name, policy, indices, cfg_scale, film):
+                    tallies[name] = tallies[name].add(episode.success, episode.total_reward)
+                    self._save_video(video_dir, Film(name, index, episode.success), episode)
+                    bar.update()
+                    done = sum(tallies.values(), Tally())
+                    bar.set_postfix(success=f"{done.k}/{done.n}")
+        return tallies
+
+    def play_evaluation(
+        self,
+        task_name: str,
+        policy: Policy,
+        indices: Sequence[int],
+        cfg_scale: float | None = None,
+        film: Container[int] = (),
+    ) -> Iterator[tuple[int, Episode]]:
+        """Evaluation rollouts of one task: `(index, episode)` as each ends.
+
+        Args:
+            indices: which rollouts; see `evaluation_scene`.
+            cfg_scale: guidance scale; None is the runner's.
+            film: which of them record video frames.
+        """
+        if not indices:
+            return
+        pool, task_id, _ = self.create_env(task_name)
+        player = self._player(pool, task_id, policy, self.cfg_scale if cfg_scale is None else cfg_scale)
+        starts = [self._evaluation_start(task_id, index, film=index in film) for index in indices]
+        for place, episode in player.play_as_completed(starts):
+            yield indices[place], episode
+
+    def evaluation_scene(self, task_id: int, index: int) -> tuple[int, int]:
+        """`(scene_seed, state_index)` of evaluation rollout `index`: the benchmark's states in turn."""
+        return self.seed + index, index % len(self.benchmark.get_task_init_states(task_id))
+
+    def _player(
+        self, pool: VecEnv, task_id: int, policy: Policy, cfg_scale: float, observe_every: int | None = None
+    ) -> Player:
+        self.check_policy(policy)
+        options = PlayOptions(
+            max_episode_length=self.max_episode_length,
+            num_steps_wait=self.num_steps_wait,
+            open_loop=self._open_loop(policy),
+            observe_every=observe_every,
+            cfg_scale=self.settings.guidance(cfg_scale),
+            is_positive=self.settings.is_positive,
+            frame_size=FRAME_SIZE if self.settings.render_source == "render" else None,
+        )
+        prompt = self.benchmark.get_language(task_id)
+        return Player(pool, self.adapter(policy), policy, task_id, prompt, options)
+
+    def _evaluation_start(self, task_id: int, index: int, film: bool, random_init: bool = False) -> RolloutStart:
+        """Evaluation rollout `index` in its scene, with noise of its own."""
+        scene_seed, state_index = self.evaluation_scene(task_id, index)
+        state = None
+        if not (random_init or self.settings.disable_init_states):
+            state = self.benchmark.get_task_init_states(task_id)[state_index]
+        return RolloutStart(scene_seed, state, entropy(Word.EVALUATION, self.seed, task_id, index), film)
+
+    def _open_loop(self, policy: Policy) -> int:
+        return self.open_loop or policy.open_loop
+
+    def _observe_every(self, policy: Policy) -> int | None:
+        """None when windows start where chunks do: the policy looks there anyway."""
+        stride, open_loop = self.window_stride, self._open_loop(policy)
+        if stride is None or stride == "last" or stride % open_loop == 0:
+            return None
+        if open_loop % stride:
+            raise ValueError(
+                f"window_stride={stride} is not valid: must divide open_loop={open_loop} or be a multiple of it"
+            )
+        return stride
+
+    def _save_video(self, folder: str | Path, film: Film, episode: Episode) -> None:
+        if episode.frames:
+            path = write_video(episode.frames, self.settings.video_dir or folder, film.name)
+            logger.info("video: %s", path)

@@ -1,0 +1,49 @@
+"""Which simulator knows a suite, without importing one that is not asked for.
+
+A simulator is a folder here. Its `__init__.py` imports nothing of the simulator itself and has
+
+    SUITES                   names of the suites that it knows
+    make_simulator(suite)    the suite, as `ript.env_runner.vec_env.Simulator`; what it needs is imported here
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import ript.simulators
+from ript.checks import one_of
+from ript.env_runner.runner import Runner
+from ript.env_runner.vec_env import Simulator
+
+
+def suites() -> Sequence[str]:
+    """The names of all suites, one simulator's after the other's."""
+    return tuple(_folders())
+
+
+def make_simulator(suite: str) -> Simulator:
+    """The suite called so. Raises ValueError naming the nearest and all valid ones."""
+    one_of("suite", suite, suites())
+    simulator: Simulator = _folders()[suite].make_simulator(suite)
+    return simulator
+
+
+def make_runner(benchmark_name: str, *args: Any, **options: Any) -> Runner:
+    """The runner on a suite of any simulator; see `Runner` for the arguments."""
+    return Runner(make_simulator(benchmark_name), *args, **options)
+
+
+@cache
+def _folders() -> dict[str, ModuleType]:
+    """Suite → the folder that knows it."""
+    found: dict[str, ModuleType] = {}
+    for module in pkgutil.iter_modules(ript.simulators.__path__):
+        if module.ispkg:
+            folder = importlib.import_module(f"{ript.simulators.__name__}.{module.name}")
+            found |= dict.fromkeys(folder.SUITES, folder)
+    return found

@@ -1,0 +1,57 @@
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import planar
+import pytest
+
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.demonstrations import collect
+from ript.env_runner.runner import Runner
+from ript.simulators.registry import make_runner, make_simulator, suites
+
+
+def test_listing_the_suites_imports_no_simulator() -> None:
+    code = (
+        "import sys; from ript.simulators.registry import suites; assert 'libero_goal' in suites(); "
+        "print([m for m in ('mujoco', 'robosuite', 'libero') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_suite_is_found_by_its_name() -> None:
+    assert len(set(suites())) == len(suites())
+    for suite in suites():
+        assert make_simulator(suite).benchmark.name == suite
+
+
+@pytest.mark.parametrize("wrong", ["LIBERO_OBJECT", "libero_objekt", "Libero_Object"])
+def test_an_unknown_suite_is_refused_with_the_nearest_whatever_its_case(wrong: str) -> None:
+    with pytest.raises(ValueError, match=rf"suite='{wrong}' is not valid; did you mean libero_object\? Valid: "):
+        make_simulator(wrong)
+
+
+def test_a_runner_takes_the_suite_and_its_own_arguments() -> None:
+    runner = make_runner("libero_goal", rollouts_per_env=3)
+    assert type(runner) is Runner
+    assert (runner.benchmark.name, runner.rollouts_per_env, runner.max_episode_length) == ("libero_goal", 3, 300)
+
+
+def test_a_simulator_without_an_expert_demonstrates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "make_simulator", lambda suite: planar.PlanarSimulator())
+    options: argparse.Namespace = collect.parse_arguments(["--suite", "planar", "--out", str(tmp_path)])
+    with pytest.raises(ValueError, match="suite='planar' is not valid: its simulator has no expert"):
+        collect.collect(options)
+
+
+def test_a_policy_that_looks_through_a_camera_that_is_not_there_is_refused(tiny_policy: PI0_OFT_Policy) -> None:
+    class OneEyed(planar.PlanarSimulator):
+        def make_adapter(self, *args: object) -> planar.PlanarAdapter:
+            adapter = super().make_adapter(*args)
+            adapter.cameras = ("base_0_rgb",)
+            return adapter
+
+    with pytest.raises(ValueError, match="planar has no camera for the policy's left_wrist_0_rgb"):
+        Runner(OneEyed()).check_policy(tiny_policy)
