@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ript.env_runner.vec_env import ChunkResult, Observation, StartOfEpisode
-from ript.models.pi0.config import ACTION_DIM
+from ript.models.pi0.dims import ACTION_DIM
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.control_step import ControlStep
 from ript.simulators.libero.layout import draw_layout, flattened_state, scene_hash

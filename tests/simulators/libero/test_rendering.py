@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from ript.env_runner import rendering
+from ript.simulators.libero import rendering
 from ript.simulators.libero.rendering import configure_rendering
 
 
