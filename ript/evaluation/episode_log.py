@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -12,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ript.evaluation.protocol import Setting
+from ript.locks import FolderLock
 
 logger = logging.getLogger(__name__)
 
@@ -57,13 +57,13 @@ class EpisodeLog(AbstractContextManager["EpisodeLog"]):
 
     def __init__(self, folder: Path):
         path = folder / EPISODE_LOG
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._folder = FolderLock(folder)
         try:
-            self._lock(path)
-            content = path.read_bytes()
+            content = path.read_bytes() if path.exists() else b""
             self.records, intact = parse_log(content, path)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except BaseException:
-            self.close()
+            self._folder.close()
             raise
         if intact < len(content):
             logger.info("%s: an unfinished last line is dropped", path)
@@ -85,15 +85,10 @@ class EpisodeLog(AbstractContextManager["EpisodeLog"]):
     def close(self) -> None:
         """Lets others have the log."""
         os.close(self._descriptor)
+        self._folder.close()
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    def _lock(self, path: Path) -> None:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"{path}: another evaluation is writing to it") from error
 
 
 def select(records: Iterable[EpisodeRecord], setting: Setting, task: str | None = None) -> list[EpisodeRecord]:
