@@ -13,7 +13,7 @@ import ript.simulators
 ROOT = Path(ript.__file__).parents[1]
 
 LAYERS = (
-    ("ript.checks", "ript.json_files", "ript.distributed", "ript.env_vars", "ript.seeds"),
+    ("ript.checks", "ript.json_files", "ript.distributed", "ript.env_vars", "ript.seeds", "ript.locks"),
     ("ript.device",),
     ("ript.flow.path",),
     ("ript.models",),
@@ -29,7 +29,8 @@ LAYERS = (
     ("ript.training.weight_average", "ript.training.schedule"),
     ("ript.training.learner",),
     ("ript.algos.rl_optimizers",),
-    ("ript.demonstrations.collect", "ript.evaluation", "ript.report", "ript.serve", "ript.estimate"),
+    ("ript.policy_options",),
+    ("ript.convert", "ript.demonstrations.collect", "ript.evaluation", "ript.report", "ript.serve", "ript.estimate"),
     ("ript.training",),
 )
 """From low to high. A module belongs to the longest prefix of its name, and imports from there and from below only."""
@@ -37,6 +38,7 @@ LAYERS = (
 KNOW_A_SIMULATOR = {
     "ript/env_runner/pi0_libero_runner.py": "the runner with LIBERO put in; its path is known to users",
     "ript/env_runner/pi0_runner_utils.py": "LIBERO's adapter; its path is known to users",
+    "ript/models/pi0/export.py": "openpi's name of the folder of statistics",
     "ript/serve/__main__.py": "openpi's protocol for LIBERO",
     "ript/serve/inference.py": "openpi's protocol for LIBERO",
     "ript/serve/server.py": "openpi's protocol for LIBERO",

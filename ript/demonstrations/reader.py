@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from ript.demonstrations.recording import CAMERAS
-from ript.models.pi0.config import ACTION_DIM
+from ript.models.pi0.dims import ACTION_DIM
 
 _WIDTHS: dict[str, int | None] = {
     "actions": ACTION_DIM,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ript.env_runner.episode import Episode
 from ript.env_runner.vec_env import Adapter, Chunk, ChunkResult, Observation, StartOfEpisode
-from ript.models.pi0.config import PADDED_DIM
+from ript.models.pi0.dims import PADDED_DIM
 from ript.seeds import torch_generator
 
 

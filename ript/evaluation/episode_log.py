@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -14,6 +13,7 @@ from typing import Any
 
 from ript.evaluation.protocol import Setting
 from ript.json_files import parse_lines, read_lines
+from ript.locks import FolderLock
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +59,14 @@ class EpisodeLog(AbstractContextManager["EpisodeLog"]):
 
     def __init__(self, folder: Path):
         path = folder / EPISODE_LOG
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._folder = FolderLock(folder)
         try:
-            self._lock(path)
-            content = path.read_bytes()
+            content = path.read_bytes() if path.exists() else b""
             lines, intact = parse_lines(content, path)
             self.records = _records(lines, path)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except BaseException:
-            self.close()
+            self._folder.close()
             raise
         if intact < len(content):
             logger.info("%s: an unfinished last line is dropped", path)
@@ -88,15 +88,10 @@ class EpisodeLog(AbstractContextManager["EpisodeLog"]):
     def close(self) -> None:
         """Lets others have the log."""
         os.close(self._descriptor)
+        self._folder.close()
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    def _lock(self, path: Path) -> None:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"{path}: another evaluation is writing to it") from error
 
 
 def select(records: Iterable[EpisodeRecord], setting: Setting, task: str | None = None) -> list[EpisodeRecord]:

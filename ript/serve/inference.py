@@ -10,7 +10,7 @@ import torch
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.device import choose_device
 from ript.env_runner.pi0_runner_utils import actions_to_env, collate_observations
-from ript.models.pi0.config import ACTION_DIM, PADDED_DIM
+from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM
 from ript.policy_options import chosen
 from ript.serve.codec import MessageError
 from ript.serve.observation import KEYS, Request, read_request

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ript.models.pi0.config import STATE_DIM
+from ript.models.pi0.dims import STATE_DIM
 from ript.models.pi0.norm_stats import NormStats
 from ript.serve.codec import MessageError
 

@@ -13,6 +13,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ript.device import choose_device
 from ript.distributed import Distributed
+from ript.locks import LOCK, FolderLock
 from ript.report.run_folder import step_folder
 from ript.results.success import describe, merge, summarize
 from ript.results.videos import VIDEOS
@@ -22,7 +23,6 @@ from ript.training.diagnosis import Diagnostician
 from ript.training.interrupt import Interrupt, Interrupted
 from ript.training.memory import MemoryWatch, memory_metrics
 from ript.training.resume import check_changes, set_aside_later
-from ript.training.run_lock import RunLock
 from ript.training.run_logging import RunLogger
 from ript.training.run_record import RunReport, record_start
 
@@ -78,7 +78,6 @@ class Trainer:
         self.step = 0
         """Iterations done."""
         self.run_dir = run_folder(cfg)
-        self._lock = RunLock(self.run_dir) if distributed.is_main else None
         checkpoint = find_checkpoint(self.run_dir, cfg.training.resume, cfg.training.resume_path)
         state = None if checkpoint is None else load_state(checkpoint)
         if state is not None and state["config"] is not None:
@@ -86,7 +85,8 @@ class Trainer:
         self.parts: Parts = build_parts(cfg, distributed, checkpoint / POLICY if checkpoint else None)
         if checkpoint is not None and state is not None:
             self._restore(checkpoint, state)
-        self._prepare_folder(checkpoint)
+        self._lock = self._open_folder(checkpoint) if distributed.is_main else None
+        distributed.barrier()
         self.log = RunLogger(self.run_dir, cfg, enabled=distributed.is_main)
         self.diagnostician = Diagnostician(self.run_dir, enabled=distributed.is_main)
         if distributed.is_main:
@@ -177,7 +177,7 @@ class Trainer:
         self.log.close()
         self.report.write()
         if self._lock is not None:
-            self._lock.release()
+            self._lock.close()
 
     def _iterate(self, data_iterator: Any) -> None:
         parts = self.parts
@@ -203,17 +203,23 @@ class Trainer:
         """The configuration as plain values."""
         return cast(dict[str, Any], OmegaConf.to_container(self.cfg, resolve=True))
 
-    def _prepare_folder(self, checkpoint: Path | None) -> None:
-        """A run never writes over what is there: an earlier run of the name is renamed, unless this one goes on with
-        it; then what came after its checkpoint is set aside."""
-        if self.distributed.is_main and self.run_dir.exists():
-            if checkpoint is not None and checkpoint.resolve().is_relative_to(self.run_dir.resolve()):
-                set_aside_later(self.run_dir, self.step)
-            else:
-                kept = self.run_dir.with_name(f"{self.run_dir.name}_until_{time.strftime('%Y%m%d_%H%M%S')}")
-                self.run_dir.rename(kept)
-                logger.info("the earlier run is kept as %s", kept)
-        self.distributed.barrier()
+    def _open_folder(self, checkpoint: Path | None) -> FolderLock:
+        """Takes the run's folder for this process alone, without writing over what is there.
+
+        An earlier run of the name is renamed, unless this one goes on with it; then what came after its checkpoint is
+        set aside. Raises ValueError when another process is at work there.
+        """
+        lock = FolderLock(self.run_dir)
+        if checkpoint is not None and checkpoint.resolve().is_relative_to(self.run_dir.resolve()):
+            set_aside_later(self.run_dir, self.step)
+            return lock
+        if not any(path.name != LOCK for path in self.run_dir.iterdir()):
+            return lock
+        kept = self.run_dir.with_name(f"{self.run_dir.name}_until_{time.strftime('%Y%m%d_%H%M%S')}")
+        self.run_dir.rename(kept)
+        lock.close()
+        logger.info("the earlier run is kept as %s", kept)
+        return FolderLock(self.run_dir)
 
 
 def run_folder(cfg: DictConfig) -> Path:

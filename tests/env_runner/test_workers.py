@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import light_env
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ from ript.env_runner.workers import EnvPool, WorkerError
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.env import LiberoEnv
 
+TESTS = Path(__file__).parents[1]
 SCRIPT = """
 import sys, time
 sys.path.insert(0, {folder!r})
@@ -31,22 +33,10 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture(autouse=True)
-def light_env(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    import light_env
-
-    return light_env
-
-
 @pytest.fixture(scope="module")
 def shared_pool():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(Path(__file__).parent)
-        from light_env import LightEnv
-
-        with EnvPool(LightEnv, 2) as pool:
-            yield pool
+    with EnvPool(light_env.LightEnv, 2) as pool:
+        yield pool
 
 
 def is_alive(pid):
@@ -72,7 +62,7 @@ def pids_of(pool):
 def running_script(tmp_path):
     """A process, leader of its own group, that waits for two sleeping workers; and the workers' ids."""
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(folder=str(Path(__file__).parent)))
+    script.write_text(SCRIPT.format(folder=str(TESTS)))
     process = subprocess.Popen(
         [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
     )
@@ -112,14 +102,14 @@ def test_a_wrong_number_of_requests_is_rejected(shared_pool):
         shared_pool.reset([(), (), ()])
 
 
-def test_workers_compute_on_one_thread_and_the_parent_keeps_its_environment(shared_pool, monkeypatch, light_env):
+def test_workers_compute_on_one_thread_and_the_parent_keeps_its_environment(shared_pool, monkeypatch):
     assert shared_pool.call("environ", [("OMP_NUM_THREADS",)] * 2) == ["1", "1"]
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     EnvPool(light_env.LightEnv, 1).close()
     assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
-def test_a_killed_worker_is_reported_with_exit_code_and_a_hint_at_memory(light_env):
+def test_a_killed_worker_is_reported_with_exit_code_and_a_hint_at_memory():
     pool = EnvPool(light_env.LightEnv, 2)
     pids = pids_of(pool)
     with pytest.raises(WorkerError, match=r"worker 1 died with exit code -9.*memory") as caught:
@@ -130,19 +120,19 @@ def test_a_killed_worker_is_reported_with_exit_code_and_a_hint_at_memory(light_e
         pool.reset([(), ()])
 
 
-def test_a_worker_that_exits_is_reported_with_its_exit_code(light_env):
+def test_a_worker_that_exits_is_reported_with_its_exit_code():
     with EnvPool(light_env.LightEnv, 1) as pool, pytest.raises(WorkerError, match=r"exit code 3$"):
         pool.call("exit", [(3,)])
 
 
-def test_a_worker_that_died_between_calls_is_reported(light_env):
+def test_a_worker_that_died_between_calls_is_reported():
     with EnvPool(light_env.LightEnv, 1) as pool:
         os.kill(pids_of(pool)[0], signal.SIGKILL)
         with pytest.raises(WorkerError, match="worker 0 died"):
             pool.reset([()])
 
 
-def test_a_hang_ends_after_the_timeout_and_leaves_no_process(light_env, monkeypatch):
+def test_a_hang_ends_after_the_timeout_and_leaves_no_process(monkeypatch):
     monkeypatch.setattr(workers, "_GRACE_S", 0.2)
     pool = EnvPool(light_env.LightEnv, 2, timeout_s=10)
     pids = pids_of(pool)
@@ -154,9 +144,7 @@ def test_a_hang_ends_after_the_timeout_and_leaves_no_process(light_env, monkeypa
     assert all_end(pids)
 
 
-def test_an_environment_that_cannot_be_made_fails_the_pool_without_waiting_for_the_others(
-    light_env, monkeypatch, tmp_path
-):
+def test_an_environment_that_cannot_be_made_fails_the_pool_without_waiting_for_the_others(monkeypatch, tmp_path):
     monkeypatch.setattr(workers, "_GRACE_S", 0.2)
     start = time.monotonic()
     with pytest.raises(WorkerError, match="could not make its environment") as caught:
@@ -165,12 +153,12 @@ def test_an_environment_that_cannot_be_made_fails_the_pool_without_waiting_for_t
     assert time.monotonic() - start < 30
 
 
-def test_a_factory_that_cannot_be_pickled_fails_at_once(light_env):
+def test_a_factory_that_cannot_be_pickled_fails_at_once():
     with pytest.raises((AttributeError, TypeError), match=r"pickle|local object"):
         EnvPool(lambda: light_env.LightEnv(), 2)
 
 
-def test_close_ends_the_workers_closes_their_environments_and_may_be_repeated(light_env, tmp_path):
+def test_close_ends_the_workers_closes_their_environments_and_may_be_repeated(tmp_path):
     closed = tmp_path / "closed"
     pool = EnvPool(functools.partial(light_env.LightEnv, closed), 1)
     pids = pids_of(pool)
@@ -179,14 +167,14 @@ def test_close_ends_the_workers_closes_their_environments_and_may_be_repeated(li
     assert closed.exists() and not any(map(is_alive, pids))
 
 
-def test_workers_end_when_a_with_block_raises(light_env):
+def test_workers_end_when_a_with_block_raises():
     with pytest.raises(KeyError), EnvPool(light_env.LightEnv, 1) as pool:
         pids = pids_of(pool)
         raise KeyError
     assert not any(map(is_alive, pids))
 
 
-def test_workers_end_when_the_pool_is_forgotten(light_env):
+def test_workers_end_when_the_pool_is_forgotten():
     pool = EnvPool(light_env.LightEnv, 1)
     pids = pids_of(pool)
     del pool
@@ -210,13 +198,21 @@ def test_ctrl_c_is_reported_once_and_ends_the_workers(tmp_path):
         assert all_end(pids)
 
 
-def test_importing_the_pool_imports_neither_simulator_nor_torch():
-    code = "import sys, ript.env_runner.workers as w; print(sorted({'mujoco', 'torch', 'numpy'} & {*sys.modules}))"
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("ript.env_runner.workers", {"mujoco", "torch", "numpy"}),
+        ("ript.simulators.libero.env", {"torch", "transformers"}),
+        ("ript.demonstrations.collect", {"torch", "transformers"}),
+    ],
+)
+def test_workers_do_not_pay_for_what_they_do_not_use(module, absent):
+    code = f"import sys, {module}; print(sorted({absent} & {{*sys.modules}}))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "[]"
 
 
-def test_the_start_method_is_logged_once_per_process(light_env, caplog):
+def test_the_start_method_is_logged_once_per_process(caplog):
     workers._log_start_method.cache_clear()
     with caplog.at_level(logging.INFO, logger=workers.__name__):
         EnvPool(light_env.LightEnv, 1).close()

@@ -51,7 +51,7 @@ def test_damage_before_the_last_line_is_named(tmp_path: Path) -> None:
 
 
 def test_two_evaluations_cannot_write_to_one_folder(tmp_path: Path) -> None:
-    with EpisodeLog(tmp_path), pytest.raises(ValueError, match="another evaluation"):
+    with EpisodeLog(tmp_path), pytest.raises(ValueError, match="in use by process"):
         EpisodeLog(tmp_path)
     EpisodeLog(tmp_path).close()
 

@@ -11,7 +11,7 @@ from ript.algos.policies.pi0_oft_policy import EncodedObservation, PI0_OFT_Polic
 from ript.checks import in_range, one_of
 from ript.flow.path import masked_flow_loss, path_sample, sample_time
 from ript.models.pi0.conditioning import POSITIVE, UNCONDITIONAL
-from ript.models.pi0.config import ACTION_DIM, PADDED_DIM
+from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM
 from ript.seeds import Word, entropy, torch_generator
 from ript.storage.batch import Batch
 from ript.storage.prefix_store import encode_windows

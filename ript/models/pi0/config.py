@@ -6,15 +6,9 @@ from typing import Any, Literal
 from transformers import PI0Config
 
 from ript.checks import one_of, whole_number
+from ript.models.pi0.dims import PADDED_DIM
 
 Kind = Literal["pi0", "pi05"]
-
-STATE_DIM = 8
-"""End-effector position (3), its axis-angle (3), the two finger positions."""
-ACTION_DIM = 7
-"""Translation (3), axis-angle rotation (3), gripper."""
-PADDED_DIM = 32
-"""Width of states and actions inside the network; what lies beyond the robot's own dimensions is zero."""
 
 
 @dataclass(frozen=True)

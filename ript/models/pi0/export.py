@@ -9,14 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from ript.models.pi0.checkpoint import Origin, file_tensors
-from ript.models.pi0.config import (
-    ACTION_DIM,
-    GEMMA_VARIANTS,
-    PADDED_DIM,
-    STATE_DIM,
-    Pi0Architecture,
-    public_architecture,
-)
+from ript.models.pi0.config import GEMMA_VARIANTS, Pi0Architecture, public_architecture
+from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM, STATE_DIM
 from ript.models.pi0.folders import CONFIG, NETWORK, WEIGHTS
 from ript.models.pi0.layouts import LEROBOT, OPENPI, TEXT_EMBEDDING, VARIANTS, Layout
 from ript.models.pi0.lerobot import ACTION, MODES, POSTPROCESSOR, PREPROCESSOR, STATE

@@ -7,7 +7,6 @@ from typing import Any
 from ript.checks import one_of, whole_number
 from ript.models.pi0.config import (
     GEMMA_VARIANTS,
-    PADDED_DIM,
     SIGLIP_SO400M,
     GemmaSizes,
     Kind,
@@ -15,6 +14,7 @@ from ript.models.pi0.config import (
     VisionSizes,
     public_architecture,
 )
+from ript.models.pi0.dims import PADDED_DIM
 
 VARIANTS = ("paligemma_variant", "action_expert_variant")
 WIDTHS = ("max_action_dim", "max_state_dim")

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ript.checks import one_of, whole_number
 from ript.json_files import read_json
-from ript.models.pi0.config import ACTION_DIM, Kind
+from ript.models.pi0.config import Kind
+from ript.models.pi0.dims import ACTION_DIM
 from ript.models.pi0.norm_stats import Mode
 from ript.models.pi0.weights_file import WeightsFile
 

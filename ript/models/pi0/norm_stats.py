@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ript.json_files import read_json
-from ript.models.pi0.config import ACTION_DIM, PADDED_DIM, STATE_DIM
+from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM, STATE_DIM
 
 logger = logging.getLogger(__name__)
 
