@@ -19,7 +19,6 @@ from torch import Tensor
 from transformers import PI0ForConditionalGeneration
 
 from ript.flow.path import masked_flow_loss, path_sample
-from ript.flow.samplers import sample_actions
 from ript.models.pi0.conditioning import POSITIVE, UNCONDITIONAL
 from ript.models.pi0.config import (
     GemmaSizes,
@@ -28,6 +27,7 @@ from ript.models.pi0.config import (
     public_architecture,
     small_pi0_config,
 )
+from ript.models.pi0.guidance import sample_actions
 from ript.models.pi0.modeling import Pi0FlowModel, Prefix
 
 STEPS = 10
