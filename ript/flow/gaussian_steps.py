@@ -43,10 +43,9 @@ class GaussianSteps(ABC):
         """How many steps, from the first on, may be random."""
         return self.num_steps - self.ignore_last
 
-    @property
-    def times(self) -> list[float]:
-        """The N + 1 times between steps: 1, 1 - δ, …, δ, 0."""
-        return [1 - step / self.num_steps for step in range(self.num_steps + 1)]
+    def time(self, step: int) -> float:
+        """The time at which a step starts: 1, 1 - δ, …, δ, and 0 after the last."""
+        return 1 - step / self.num_steps
 
     @abstractmethod
     def gaussian(self, flow: Flow, x: Tensor, step: Tensor) -> Normal:
@@ -101,7 +100,7 @@ class GaussianSteps(ABC):
         return step.to(noise.device), torch.stack(draws).to(noise)
 
     def _predict(self, flow: VelocityFn, x: Tensor, step: Tensor) -> tuple[Flow, Normal]:
-        prediction = flow(x, x.new_tensor(self.times)[step])
+        prediction = flow(x, x.new_tensor([self.time(number) for number in range(self.num_steps)])[step])
         return prediction, self.gaussian(prediction, x, step)
 
     def _score(self, flow: VelocityFn, x: Tensor, reached: Tensor, step: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class FixedNoise(GaussianSteps):
 
     def gaussian(self, flow: Flow, x: Tensor, step: Tensor) -> Normal:
         """See the class."""
-        table = [(self.times[number], *self.coefficients(number)) for number in range(self.num_steps)]
+        table = [(self.time(number), *self.coefficients(number)) for number in range(self.num_steps)]
         time, of_data, of_noise, std = x.new_tensor(table)[step].T[..., None, None]
         data, noise = x - time * flow.velocity, x + (1 - time) * flow.velocity
         return Normal(of_data * data + of_noise * noise, std, validate_args=False)
@@ -49,12 +49,12 @@ class Sde(FixedNoise):
 
     def sigma(self, step: int) -> float:
         """Diffusion σ at the start of a step."""
-        return self.noise_level * math.sqrt(self.times[step] / (1 - self.times[max(step, 1)]))
+        return self.noise_level * math.sqrt(self.time(step) / (1 - self.time(max(step, 1))))
 
     def coefficients(self, step: int) -> tuple[float, float, float]:
         """See the class."""
-        delta, sigma, left = 1 / self.num_steps, self.sigma(step), self.times[step + 1]
-        return 1 - left, left - sigma**2 * delta / (2 * self.times[step]), math.sqrt(delta) * sigma
+        delta, sigma, left = 1 / self.num_steps, self.sigma(step), self.time(step + 1)
+        return 1 - left, left - sigma**2 * delta / (2 * self.time(step)), math.sqrt(delta) * sigma
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class Cps(FixedNoise):
 
     def coefficients(self, step: int) -> tuple[float, float, float]:
         """See the class."""
-        left, angle = self.times[step + 1], math.pi * self.noise_level / 2
+        left, angle = self.time(step + 1), math.pi * self.noise_level / 2
         return 1 - left, left * math.cos(angle), left * math.sin(angle)
 
 
