@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from transformers import PI0ForConditionalGeneration
 
-from ript.flow.path import masked_flow_loss, path_sample
+from ript.algos.losses.flow_matching import masked_flow_loss
+from ript.flow.path import path_sample
 from ript.models.pi0.conditioning import POSITIVE, UNCONDITIONAL
 from ript.models.pi0.config import (
     GemmaSizes,

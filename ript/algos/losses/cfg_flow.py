@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ript.algos.losses.flow_matching import masked_flow_loss
 from ript.algos.policies.pi0_oft_policy import EncodedObservation, PI0_OFT_Policy
 from ript.env_runner.pi0_runner_utils import collate_observations
-from ript.flow.path import masked_flow_loss, path_sample, sample_time
+from ript.flow.path import path_sample, sample_time
 from ript.models.pi0.conditioning import POSITIVE, UNCONDITIONAL
 from ript.models.pi0.config import ACTION_DIM, PADDED_DIM
 from ript.storage.windows import Window, stack_actions

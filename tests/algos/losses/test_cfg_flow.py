@@ -8,7 +8,6 @@ from samples import episode
 from ript.algos.losses.cfg_flow import FlowDraw, cfg_flow_loss, draw_for_windows
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.env_runner.pi0_runner_utils import collate_observations
-from ript.flow.path import masked_flow_loss, path_sample, sample_time
 from ript.storage.windows import Window, cut_windows
 
 SEED = (0, 0, 0)
@@ -66,21 +65,6 @@ def test_both_branches_see_the_same_noise_and_time(tiny_policy: PI0_OFT_Policy) 
     torch.testing.assert_close(loss.positive, loss.unconditional)  # an untrained fuse ignores the condition
 
 
-def test_padding_counts_neither_in_the_loss_nor_in_its_denominator() -> None:
-    velocity, u_t = torch.randn(2, 3, 10, 32), torch.randn(3, 10, 32)
-    is_pad = torch.arange(10) >= torch.tensor([10, 4, 1])[:, None]
-    loss = masked_flow_loss(velocity, u_t, is_pad, 7)
-    for row, valid in enumerate((10, 4, 1)):
-        expected = (velocity - u_t)[:, row, :valid, :7].square().mean(dim=(1, 2))
-        torch.testing.assert_close(loss[:, row], expected)
-    garbage = torch.where(is_pad[..., None], 1e9, velocity)
-    torch.testing.assert_close(masked_flow_loss(garbage, u_t, is_pad, 7), loss)
-
-
-def test_a_window_of_padding_alone_has_no_loss() -> None:
-    assert float(masked_flow_loss(torch.ones(1, 5, 7), torch.zeros(1, 5, 7), torch.ones(1, 5).bool(), 7)) == 0
-
-
 def test_the_unconditional_branch_never_sees_the_advantage(tiny_policy: PI0_OFT_Policy) -> None:
     windows = make_windows(tiny_policy)
     gradients = []
@@ -114,25 +98,3 @@ def test_a_windows_draw_does_not_depend_on_its_neighbours(tiny_policy: PI0_OFT_P
     torch.testing.assert_close(together.time[2:3], alone.time)
     assert not torch.equal(together.noise[0], together.noise[1])
     assert not torch.equal(draw_for_windows(windows, (0, 1, 0)).noise, together.noise)
-
-
-def test_time_is_beta_distributed() -> None:
-    from scipy.stats import beta, kstest
-
-    times = sample_time(20_000, torch.Generator().manual_seed(0)).numpy()
-    assert times.min() > 0 and times.max() <= 1
-    assert kstest((times - 0.001) / 0.999, beta(1.5, 1.0).cdf).pvalue > 0.01
-
-
-def test_the_path_ends_at_data_and_noise() -> None:
-    actions, noise = torch.randn(2, 5, 7), torch.randn(2, 5, 7)
-    x_t, u_t = path_sample(actions, noise, torch.tensor([0.0, 1.0]))
-    torch.testing.assert_close(x_t[0], actions[0])
-    torch.testing.assert_close(x_t[1], noise[1])
-    torch.testing.assert_close(u_t, noise - actions)
-
-
-def test_one_euler_step_along_the_target_velocity_reaches_the_data() -> None:
-    actions, noise = torch.randn(3, 5, 7), torch.randn(3, 5, 7)
-    x_t, u_t = path_sample(actions, noise, torch.tensor([0.2, 0.5, 0.9]))
-    torch.testing.assert_close(x_t - torch.tensor([0.2, 0.5, 0.9])[:, None, None] * u_t, actions)
