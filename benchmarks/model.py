@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from transformers import PI0ForConditionalGeneration
 
-from ript.flow.path import masked_flow_loss, path_sample
-from ript.flow.samplers import sample_actions
+from ript.algos.losses.flow_matching import masked_flow_loss
+from ript.flow.path import path_sample
 from ript.models.pi0.conditioning import POSITIVE, UNCONDITIONAL
 from ript.models.pi0.config import (
     GemmaSizes,
@@ -28,6 +28,7 @@ from ript.models.pi0.config import (
     public_architecture,
     small_pi0_config,
 )
+from ript.models.pi0.guidance import sample_actions
 from ript.models.pi0.modeling import Pi0FlowModel, Prefix
 
 STEPS = 10

@@ -4,6 +4,13 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
+from samples import episode
+
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.demonstrations.window_loader import WindowLoader
+from ript.distributed import Distributed
+from ript.storage.windows import Window, WindowCutter
+from ript.training.loop import Trainer
 
 CONFIG_DIR = Path(__file__).parents[1] / "config"
 
@@ -34,3 +41,30 @@ def planar_config(run_dir: Path, policy_folder: Path | None, *overrides: str) ->
     with open_dict(cfg):
         cfg.task.benchmark_name = "planar"
     return cfg
+
+
+def run_on(distributed: Distributed, cfg: DictConfig, dies_after: int | None = None) -> None:
+    """Trains on ranks that are there already; raises RuntimeError after an iteration, before anything is saved."""
+    trainer = Trainer(cfg, distributed)
+    end_iteration = trainer.parts.learner.end_iteration
+
+    def dying() -> dict[str, float]:
+        if trainer.step + 1 == dies_after:
+            raise RuntimeError("killed")
+        return end_iteration()
+
+    trainer.parts.learner.end_iteration = dying  # type: ignore[method-assign]
+    try:
+        trainer.train()
+    finally:
+        trainer.close()
+
+
+def demonstrated(policy: PI0_OFT_Policy) -> list[Window]:
+    """Windows of made-up demonstrations."""
+    return [w for i in range(3) for w in WindowCutter().cut(episode(70, seed=i, episode_id=i), 1.0, policy.norm_stats)]
+
+
+def demonstration_loader(policy: PI0_OFT_Policy, distributed: Distributed, batch_size: int, seed: int) -> WindowLoader:
+    """Batches of them."""
+    return WindowLoader(demonstrated(policy), batch_size, seed, distributed)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The flow-matching path and loss of π0: t = 1 is noise, t = 0 is data (arXiv 2410.24164, eq. 1; openpi's time)."""
+"""The flow-matching path of π0: t = 1 is noise, t = 0 is data (arXiv 2410.24164, eq. 1; openpi's time)."""
 
 from typing import NamedTuple
 
@@ -31,14 +31,3 @@ def sample_time(count: int, generator: Generator | None = None) -> Tensor:
     """
     uniform = torch.rand(count, generator=generator, dtype=torch.float64)
     return (uniform ** (1 / 1.5) * 0.999 + 0.001).float()
-
-
-def masked_flow_loss(velocity: Tensor, u_t: Tensor, is_pad: Tensor, action_dim: int) -> Tensor:
-    """Per-window loss (…, B): ‖u_t - v‖² averaged over the valid steps and the first `action_dim` dimensions.
-
-    `velocity` is (…, B, H, D) with any leading branch dimension, `u_t` (B, H, D), `is_pad` (B, H) True after the end
-    of the episode. Padding counts neither in the sum nor in the denominator; a window of padding alone gives 0.
-    """
-    valid = (~is_pad).to(velocity.dtype)
-    error = (velocity - u_t)[..., :action_dim].square().mean(dim=-1)
-    return (error * valid).sum(dim=-1) / valid.sum(dim=-1).clamp(min=1)

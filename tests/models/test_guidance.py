@@ -4,9 +4,9 @@ import pytest
 import torch
 from golden_folders import KINDS, golden_architecture, golden_io, golden_prefix
 
-from ript.flow.samplers import sample_actions
 from ript.models.pi0.conditioning import CONDITION_MODES, POSITIVE, UNCONDITIONAL
 from ript.models.pi0.config import Kind
+from ript.models.pi0.guidance import sample_actions
 from ript.models.pi0.modeling import Pi0FlowModel
 
 

@@ -7,10 +7,10 @@ import torch
 from golden_folders import KINDS, LAYOUTS, golden_io, golden_prefix, write_foreign_folder
 
 from ript.flow.path import path_sample
-from ript.flow.samplers import sample_actions
 from ript.models.pi0.checkpoint import find_policy_card, load_model
 from ript.models.pi0.conditioning import POSITIVE
 from ript.models.pi0.config import Kind
+from ript.models.pi0.guidance import sample_actions
 from ript.models.pi0.modeling import Pi0FlowModel
 
 EVERYWHERE = [

@@ -161,15 +161,6 @@ def test_only_rank_0_speaks_and_writes(tmp_path: Path, caplog: pytest.LogCapture
     assert not caplog.messages and not list(tmp_path.iterdir())
 
 
-def test_a_resumed_run_takes_out_what_came_after_its_checkpoint(tmp_path: Path) -> None:
-    faulty = HEALTHY_RL | {"state_out_of_range": 0.5}
-    for resumed_at, steps in ((0, (2, 6)), (4, (5, 7))):
-        diagnostician = Diagnostician(tmp_path, enabled=True, step=resumed_at)
-        for step in steps:
-            diagnostician.observe(step, faulty)
-    assert [line["step"] for line in diagnoses_of(tmp_path)] == [2, 5]
-
-
 def test_a_run_that_never_succeeds_says_so(
     tmp_path: Path, tiny_policy_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,15 +1,19 @@
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from planar_run import planar_config
+from planar_run import planar_config, run_on
+from ranks import run_ranks
 from safetensors.torch import load_file
 
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
-from ript.training.checkpoint import complete_checkpoints
+from ript.distributed import Distributed
+from ript.locks import FolderLock
+from ript.training.checkpoint import complete_checkpoints, load_state
 from ript.training.loop import InputError, run
 
 
@@ -46,7 +50,8 @@ def test_rollouts_are_played_by_the_moving_average(tmp_path: Path, tiny_policy_f
 
 
 def test_the_metrics_of_the_contract_are_logged(tmp_path: Path, tiny_policy_folder: Path) -> None:
-    run(planar_config(tmp_path / "run", tiny_policy_folder, "training.n_steps=1", "algo.enable_dynamic_sampling=false"))
+    options = ("training.n_steps=1", "algo.enable_dynamic_sampling=false", "algo.advantage_weighting=none")
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *options))
     (line,) = lines_of(tmp_path / "run", "train")
     expected = {
         "mean_scores",
@@ -149,11 +154,14 @@ def test_both_schedulers_step(tmp_path: Path, tiny_policy_folder: Path) -> None:
         assert rates == sorted(rates, reverse=True) and rates[-1] < rate / 2
 
 
-def test_eval_only_evaluates_once_and_trains_nothing(tmp_path: Path, tiny_policy_folder: Path) -> None:
-    run(planar_config(tmp_path / "run", tiny_policy_folder, "algo.eval_only=true"))
-    assert len(lines_of(tmp_path / "run", "eval")) == 1
-    assert lines_of(tmp_path / "run", "train") == []
-    assert complete_checkpoints(tmp_path / "run" / "checkpoints") == []
+def test_an_evaluation_has_a_place_of_its_own_and_moves_nothing(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    run(planar_config(tmp_path / "run", tiny_policy_folder, "training.n_steps=1", "rollout.enabled=false"))
+    (checkpoint,) = complete_checkpoints(tmp_path / "run" / "checkpoints")
+    run(planar_config(tmp_path / "run", checkpoint / "policy", "algo.eval_only=true"))
+    (folder,) = (tmp_path / "evaluations").glob("run_*")
+    assert len(lines_of(folder, "eval")) == 1 and lines_of(folder, "train") == []
+    assert complete_checkpoints(tmp_path / "run" / "checkpoints") == [checkpoint]
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "evaluations"}
 
 
 def test_a_second_run_of_the_same_name_keeps_the_first(tmp_path: Path, tiny_policy_folder: Path) -> None:
@@ -171,6 +179,148 @@ def test_tensorboard_and_wandb_offline_need_no_account(
     run(planar_config(tmp_path / "run", tiny_policy_folder, *options, "rollout.enabled=false"))
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+
+
+def test_two_runs_of_one_name_at_once_are_refused_with_the_holder(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    run(planar_config(tmp_path / "run", tiny_policy_folder, "training.n_steps=1", "rollout.enabled=false"))
+    with FolderLock(tmp_path / "run"), pytest.raises(InputError, match=f"in use by process {os.getpid()}"):
+        run(planar_config(tmp_path / "run", tiny_policy_folder))
+    assert [path.name for path in complete_checkpoints(tmp_path / "run" / "checkpoints")] == ["step_000001"]
+
+
+def test_what_came_after_an_earlier_checkpoint_is_set_aside_when_a_run_goes_on_from_there(
+    tmp_path: Path, tiny_policy_folder: Path
+) -> None:
+    options = ("rollout.enabled=false", "training.n_steps=6", "training.save_interval=2", "training.keep_checkpoints=2")
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *options, "training.keep_checkpoints=3"))
+    earlier = tmp_path / "run" / "checkpoints" / "step_000002"
+    again = (*options, "training.resume=true", f"training.resume_path={earlier}", "training.cut=1")
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *again))
+    assert [path.name for path in complete_checkpoints(tmp_path / "run" / "checkpoints")][-1] == "step_000003"
+    (aside,) = (tmp_path / "run").glob("abandoned_*")
+    names = [path.name for path in complete_checkpoints(aside / "checkpoints")]
+    assert names == ["step_000004", "step_000006"]
+    assert [line["step"] for line in lines_of(aside, "train")] == [3, 4, 5, 6]
+    assert [line["step"] for line in lines_of(tmp_path / "run", "train")] == [1, 2, 3]
+
+
+def test_a_resumed_run_takes_the_rates_of_its_configuration_and_says_so(
+    tmp_path: Path, tiny_policy_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    options = ("rollout.enabled=false", "training.n_steps=2")
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *options, "training.cut=1"))
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *options, "training.resume=true", "algo.lr=1e-6"))
+    assert lines_of(tmp_path / "run", "train")[-1]["lr/model"] == 1e-6
+    assert "resumed with algo.lr=1e-06" in caplog.text
+
+
+@pytest.mark.parametrize("override", ["seed=3", "algo.context_source=demonstrations", "algo.random_weights=true"])
+def test_what_a_resumed_run_cannot_change_is_refused_by_name(
+    tmp_path: Path, tiny_policy_folder: Path, override: str
+) -> None:
+    options = ("rollout.enabled=false", "training.n_steps=2")
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *options, "training.cut=1"))
+    with pytest.raises(InputError, match=override):
+        run(planar_config(tmp_path / "run", tiny_policy_folder, *options, "training.resume=true", override))
+
+
+def test_resuming_automatically_starts_and_goes_on(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    options = ("rollout.enabled=false", "training.n_steps=2", "training.resume=auto", "training.cut=1")
+    for _ in range(2):
+        run(planar_config(tmp_path / "run", tiny_policy_folder, *options))
+    assert [line["step"] for line in lines_of(tmp_path / "run", "train")] == [1, 2]
+
+
+def test_an_evaluation_in_training_is_of_the_average(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    evaluated = []
+    for rate in (0, 1):  # an average that never moves is evaluated alike, however wildly the weights are trained
+        options = (f"algo.lr={rate}", f"algo.header_lr={rate}", "algo.ema_decay=1", "training.n_steps=1")
+        run(planar_config(tmp_path / str(rate), tiny_policy_folder, *options, "algo.advantage_weighting=none"))
+        (line,) = lines_of(tmp_path / str(rate), "eval")
+        evaluated.append({key: value for key, value in line.items() if not key.startswith("time/")})
+    assert evaluated[0] == evaluated[1]
+
+
+EVERYTHING = (
+    "algo.ema_decay=0.5",
+    "algo.replay_iterations=3",
+    "algo.update_batch_size=8",
+    "algo.positive_share=0.5",
+    "algo.demonstration_share=0.25",
+    "algo.demonstration_windows._target_=planar_run.demonstrated",
+    "algo.shift=1",
+    "algo.jitter=0.1",
+    "algo.num_epochs=2",
+    "algo.lr_schedule=cosine",
+    "rollout.enabled=false",
+    "training.save_interval=2",
+)
+"""Every part that has a state."""
+SFT = (
+    "algo=pi0_sft",
+    "algo.loader._target_=planar_run.demonstration_loader",
+    "algo.batch_size=4",
+    "algo.warmup_steps=1",
+)
+
+
+def killed_and_resumed(distributed: Distributed, folder: Path, policy: Path, overrides: tuple[str, ...]) -> bool:
+    """Whether a run that is killed after iteration 3, one after its checkpoint, ends as an uninterrupted one."""
+    run_on(distributed, planar_config(folder / "whole", policy, *overrides))
+    with pytest.raises(RuntimeError, match="killed"):
+        run_on(distributed, planar_config(folder / "parts", policy, *overrides), dies_after=3)
+    run_on(distributed, planar_config(folder / "parts", policy, *overrides, "training.resume=true"))
+    whole, parts = weights_of(folder / "whole"), weights_of(folder / "parts")
+    return all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+@pytest.mark.parametrize("overrides", [EVERYTHING, (*SFT, "rollout.enabled=false")], ids=["cfg_flow", "sft"])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_killed_run_with_every_option_on_goes_on_without_a_trace(
+    tmp_path: Path, tiny_policy_folder: Path, ranks: int, overrides: tuple[str, ...]
+) -> None:
+    if ranks == 1:
+        assert killed_and_resumed(Distributed(), tmp_path, tiny_policy_folder, overrides)
+    else:
+        assert run_ranks(killed_and_resumed, 2, tmp_path, tiny_policy_folder, overrides) == [True, True]
+
+
+def test_a_checkpoint_holds_the_trained_weights_beside_their_average(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    options = ("algo.ema_decay=0.5", "algo.advantage_weighting=none", "training.n_steps=1", "rollout.enabled=false")
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *options))
+    (checkpoint,) = complete_checkpoints(tmp_path / "run" / "checkpoints")
+    average = load_state(checkpoint)["learner"]["average"]
+    assert any(not torch.equal(a, b) for a, b in zip(average["average"], average["raw"], strict=True))
+
+
+def test_a_checkpoint_of_an_earlier_version_that_lost_its_average_heals(
+    tmp_path: Path, tiny_policy_folder: Path
+) -> None:
+    options = ("algo.ema_decay=0.5", "algo.advantage_weighting=none", "rollout.enabled=false")
+    run(planar_config(tmp_path / "whole", tiny_policy_folder, *options))
+    run(planar_config(tmp_path / "parts", tiny_policy_folder, *options, "training.cut=2"))
+    (checkpoint,) = complete_checkpoints(tmp_path / "parts" / "checkpoints")
+    torch.save(as_version_1(load_state(checkpoint)), checkpoint / "training.pt")
+    run(planar_config(tmp_path / "parts", tiny_policy_folder, *options, "training.resume=true"))
+    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def as_version_1(state: dict[str, Any]) -> dict[str, Any]:
+    """What earlier versions wrote: the trained weights stood where their average should be."""
+    learner = state["learner"]
+    raw = learner["average"]["raw"]
+    return {
+        "step": state["step"],
+        "world_size": 1,
+        "optimizers": learner["optimizers"],
+        "schedulers": {group: {"_last_lr": [1.0]} for group in learner["optimizers"]},
+        "rl_optimizer": {**state["rl_optimizer"], "episodes_seen": 16},
+        "loader": {"position": state["loader"]["fresh"] // 2},
+        "average": {"steps": learner["average"]["steps"], "average": raw, "raw": raw},
+        "random_states": [rank["cpu"] for rank in learner["random_states"]],
+    }
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from ript.algos.losses.flow_matching import masked_flow_loss
 from ript.algos.policies.pi0_oft_policy import EncodedObservation, PI0_OFT_Policy
 from ript.checks import in_range, one_of
-from ript.flow.path import masked_flow_loss, path_sample, sample_time
+from ript.flow.path import path_sample, sample_time
 from ript.models.pi0.conditioning import POSITIVE, UNCONDITIONAL
 from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM
 from ript.seeds import Word, entropy, torch_generator

@@ -13,12 +13,12 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from ript.checks import one_of
-from ript.flow.samplers import sample_actions
 from ript.models.pi0.checkpoint import Origin, load_model, save_model, start_lora
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.models.pi0.config import Kind, small_pi0_config
 from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM
 from ript.models.pi0.folders import find_policy_folder
+from ript.models.pi0.guidance import sample_actions
 from ript.models.pi0.lora import LoraSettings, merge_lora
 from ript.models.pi0.modeling import HEADER_MODULES, Pi0FlowModel, Prefix
 from ript.models.pi0.norm_stats import MODES, Mode, NormStats

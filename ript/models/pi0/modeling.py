@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from transformers import DynamicCache, PI0ForConditionalGeneration
 from transformers.models.gemma.modeling_gemma import GemmaDecoderLayer, apply_rotary_pos_emb
 
+from ript.flow.samplers import Flow
 from ript.models.pi0.adarms import AdaGemma
 from ript.models.pi0.conditioning import ConditionEmbedding
 from ript.models.pi0.config import Pi0Architecture
@@ -132,6 +133,10 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
 
     def velocity(self, prefix: Prefix, state: Tensor, x_t: Tensor, time: Tensor, is_positive: Tensor) -> Tensor:
         """Predicted velocity (B, H, 32); see `embed_suffix` for the shapes."""
+        return self.flow(prefix, state, x_t, time, is_positive).velocity
+
+    def flow(self, prefix: Prefix, state: Tensor, x_t: Tensor, time: Tensor, is_positive: Tensor) -> Flow:
+        """The velocity (B, H, 32), and the expert's output at the action tokens (B, H, width) that it is read from."""
         context, actions, modulation = self.embed_suffix(state, x_t, time, is_positive)
         tokens = torch.cat([context, actions], dim=1)
         cache = DynamicCache(ddp_cache_data=prefix.keys_values)  # a fresh one: the expert appends to it
@@ -144,7 +149,8 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
                 past_key_values=cache,
                 **({} if modulation is None else {"modulation": modulation}),
             ).last_hidden_state
-        return self.action_out_proj(hidden[:, context.shape[1] :].float())
+        hidden = hidden[:, context.shape[1] :].float()
+        return Flow(self.action_out_proj(hidden), hidden)
 
     def branch_velocities(
         self, repeated: Prefix, state: Tensor, x_t: Tensor, time: Tensor, conditions: tuple[int, ...]
@@ -195,8 +201,8 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
             parameter.data = parameter.data.to(dtype if is_frozen_backbone else torch.float32)
 
     def compile_velocity(self) -> None:
-        """Replaces `velocity` by its compiled form: the same numbers but for the order of float sums."""
-        self.velocity = torch.compile(self.velocity)  # type: ignore[method-assign]
+        """Compiles `flow`, and so `velocity`: the same numbers but for the order of float sums."""
+        self.flow = torch.compile(self.flow)  # type: ignore[method-assign]
 
     def checkpoint_vision(self) -> None:
         """In training mode, recompute each layer of the vision tower in the backward pass; the result is the same.

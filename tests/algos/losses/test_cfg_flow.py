@@ -11,7 +11,6 @@ from ript.algos.losses.cfg_flow import CFGFlowLoss, FlowDraw, draw_for_windows
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.rl_optimizers.cfg_flow_optimizer_pi0 import CFGFlowOptimizerPI0
 from ript.env_runner.pi0_runner_utils import collate_observations
-from ript.flow.path import masked_flow_loss, path_sample, sample_time
 from ript.storage.batch import Batch
 from ript.storage.windows import Window, WindowCutter
 from ript.training.learner import Learner
@@ -82,21 +81,6 @@ def test_the_loss_is_its_formula(tiny_policy: PI0_OFT_Policy) -> None:
 def test_both_branches_see_the_same_noise_and_time(tiny_policy: PI0_OFT_Policy) -> None:
     loss = loss_of(tiny_policy, make_windows(tiny_policy), [1.0] * 4)
     torch.testing.assert_close(loss.positive, loss.unconditional)  # an untrained fuse ignores the condition
-
-
-def test_padding_counts_neither_in_the_loss_nor_in_its_denominator() -> None:
-    velocity, u_t = torch.randn(2, 3, 10, 32), torch.randn(3, 10, 32)
-    is_pad = torch.arange(10) >= torch.tensor([10, 4, 1])[:, None]
-    loss = masked_flow_loss(velocity, u_t, is_pad, 7)
-    for row, valid in enumerate((10, 4, 1)):
-        expected = (velocity - u_t)[:, row, :valid, :7].square().mean(dim=(1, 2))
-        torch.testing.assert_close(loss[:, row], expected)
-    garbage = torch.where(is_pad[..., None], 1e9, velocity)
-    torch.testing.assert_close(masked_flow_loss(garbage, u_t, is_pad, 7), loss)
-
-
-def test_a_window_of_padding_alone_has_no_loss() -> None:
-    assert float(masked_flow_loss(torch.ones(1, 5, 7), torch.zeros(1, 5, 7), torch.ones(1, 5).bool(), 7)) == 0
 
 
 def test_the_unconditional_branch_never_sees_the_advantage(tiny_policy: PI0_OFT_Policy) -> None:
