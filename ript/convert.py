@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ript.flow.samplers import sample_actions
 from ript.models.pi0.checkpoint import load_model
 from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM, STATE_DIM
 from ript.models.pi0.export import write_lerobot, write_openpi
 from ript.models.pi0.folders import find_policy_folder
+from ript.models.pi0.guidance import sample_actions
 from ript.models.pi0.lora import merge_lora
 from ript.models.pi0.modeling import Pi0FlowModel
 from ript.models.pi0.norm_stats import NormStats

@@ -35,6 +35,8 @@ def planar_config(run_dir: Path, policy_folder: Path | None, *overrides: str) ->
         "paths.output_dir": run_dir.parent,
         "paths.run_name": run_dir.name,
     }
+    if "algo=pi0_sft" in overrides:  # it has no rollouts
+        del small["algo.rloo_batch_size"], small["algo.demo_batch_size"]
     lines = [f"{key}={value}" for key, value in small.items()]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         cfg = compose("train_base_rl_pi0_cfg", [*lines, *overrides])
