@@ -73,6 +73,7 @@ prepare() {
 
 # launch NPROC ARGUMENT...: prints the command that runs train_ript_pi0.py with NPROC processes, then becomes it.
 # The working directory stays the caller's, so relative paths mean what they say. DRY_RUN=1 only prints.
+# SHUTDOWN_TIMEOUT: seconds that torchrun gives its processes after a signal, to finish their iteration and save it.
 launch() {
   local nproc=$1 dry_run command
   shift
@@ -81,7 +82,8 @@ launch() {
     command=("$venv/bin/python")
   else
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # torchrun's own default, without its warning
-    command=("$venv/bin/torchrun" --nproc_per_node="$nproc" --master_addr=127.0.0.1 --master_port="$(free_port)")
+    command=("$venv/bin/torchrun" --nproc_per_node="$nproc" --master_addr=127.0.0.1
+      --master_port="$(free_port)" --shutdown_timeout="${SHUTDOWN_TIMEOUT:-3600}")
   fi
   command+=("$root/train_ript_pi0.py" "$@")
   [[ $dry_run == true ]] || prepare

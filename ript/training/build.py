@@ -86,16 +86,12 @@ def build(node: DictConfig, scope: Mapping[str, Any], **own: Any) -> Any:
 
     Raises ValueError for a target that does not exist, or a key of the node that the target does not take.
     """
-    try:
-        target = get_object(node["_target_"])
-    except ImportError as error:
-        raise ValueError(f"_target_={node['_target_']!r} is not valid: {error}") from error
-    parameters = _parameters(target)
+    parameters = arguments_of(node["_target_"])
     given = {str(key): value for key, value in node.items() if key != "_target_"}
     for key in given:
         one_of(f"key of {node['_target_']}", key, parameters)
     found = {**scope, **given, **own}
-    return target(**{name: _plain(found[name]) for name in parameters if name in found})
+    return _target(node["_target_"])(**{name: _plain(found[name]) for name in parameters if name in found})
 
 
 def make_schedule(cfg: DictConfig) -> Schedule:
@@ -125,8 +121,10 @@ def make_learner(cfg: DictConfig, policy: PI0_OFT_Policy, distributed: Distribut
     )
 
 
-def _parameters(target: Any) -> list[str]:
-    """Names of a callable's arguments; those of the base class too where a constructor passes `**options` on."""
+def arguments_of(name: str) -> list[str]:
+    """Names of the arguments of what a `_target_` names; those of the base class too where a constructor passes
+    `**options` on. Raises ValueError for a target that does not exist."""
+    target = _target(name)
     names: list[str] = []
     for owner in target.__mro__ if inspect.isclass(target) else [target]:
         found = inspect.signature(owner).parameters
@@ -134,6 +132,13 @@ def _parameters(target: Any) -> list[str]:
         if not any(p.kind == p.VAR_KEYWORD for p in found.values()):
             break
     return names
+
+
+def _target(name: str) -> Any:
+    try:
+        return get_object(name)
+    except ImportError as error:
+        raise ValueError(f"_target_={name!r} is not valid: {error}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -10,10 +10,11 @@ from golden_folders import KINDS, write_foreign_folder
 from peft import PeftModel
 from samples import episode
 
-from ript.algos.losses.cfg_flow import cfg_flow_loss, draw_for_windows
+from ript.algos.losses.cfg_flow import CFGFlowLoss
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.models.pi0.config import Kind
+from ript.storage.batch import Batch
 from ript.storage.windows import cut_windows
 
 MODES: dict[str, dict[str, Any]] = {
@@ -39,7 +40,7 @@ def build(folder: Path, kind: Kind = "pi0", mode: str = "concat", **options: Any
 
 def total_loss(policy: PI0_OFT_Policy) -> torch.Tensor:
     windows = list(cut_windows(episode(20, every=10, horizon=10), 1.0, 0, policy.norm_stats, horizon=10))
-    return cfg_flow_loss(policy, windows, torch.ones(len(windows)), draw_for_windows(windows, (0,))).total.sum()
+    return CFGFlowLoss()(policy, Batch.of(windows), (0,)).total.sum()
 
 
 def noise(policy: PI0_OFT_Policy) -> torch.Tensor:

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from ript.estimate.memory import Options, estimate, find_architecture
+from ript.training.build import arguments_of
+
+CONFIG = Path(__file__).parents[1] / "config"
+SUITES = ("spatial", "object", "goal", "long")
+READ_BY_THE_BUILDER = {
+    "betas",
+    "ema_decay",
+    "eval_only",
+    "gradient_clip",
+    "header_lr",
+    "lr",
+    "lr_schedule",
+    "num_denoise_steps",
+    "optimizer_batch_size",
+    "reuse_prefix",
+    "warmup_steps",
+    "weight_decay",
+}
+
+
+def composed(name: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONFIG), version_base="1.3"):
+        return compose(name, list(overrides))
+
+
+@pytest.mark.parametrize("algo", ["pi0_cfg_rl", "pi0_sft"])
+def test_every_key_has_a_reader(algo: str) -> None:
+    cfg = composed("train_base_rl_pi0_cfg", f"algo={algo}").algo
+    nodes = {key for key, value in cfg.items() if isinstance(value, DictConfig) and "_target_" in value}
+    taken = {name for key in nodes for name in arguments_of(cfg[key]["_target_"])}
+    assert set(cfg) - nodes - taken - READ_BY_THE_BUILDER == set()
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_suites_configuration_is_for_a_full_size_checkpoint_on_one_card(suite: str) -> None:
+    algo = composed(f"train_rl_pi0_cfg_all_task_{suite}").algo
+    assert algo.lr <= 2.5e-5 and algo.header_lr <= 2.5e-5
+    assert algo.rloo_batch_size * algo.demo_batch_size * 5 >= 2 * algo.update_batch_size  # several steps an iteration
+    options = Options(batch_size=algo.optimizer_batch_size, dtype=algo.dtype)
+    assert algo.train_expert_only and estimate(find_architecture("pi0"), "expert only", options).peak < 40 * 2**30
