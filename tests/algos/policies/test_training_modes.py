@@ -15,7 +15,7 @@ from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.models.pi0.config import Kind
 from ript.storage.batch import Batch
-from ript.storage.windows import cut_windows
+from ript.storage.windows import WindowCutter
 
 MODES: dict[str, dict[str, Any]] = {
     "everything": {},
@@ -39,7 +39,7 @@ def build(folder: Path, kind: Kind = "pi0", mode: str = "concat", **options: Any
 
 
 def total_loss(policy: PI0_OFT_Policy) -> torch.Tensor:
-    windows = list(cut_windows(episode(20, every=10, horizon=10), 1.0, 0, policy.norm_stats, horizon=10))
+    windows = list(WindowCutter().cut(episode(20, every=10, horizon=10), 1.0, policy.norm_stats, horizon=10))
     return CFGFlowLoss()(policy, Batch.of(windows), (0,)).total.sum()
 
 
