@@ -48,7 +48,7 @@ def noise(policy: PI0_OFT_Policy) -> torch.Tensor:
 
 
 def actions(policy: PI0_OFT_Policy) -> torch.Tensor:
-    window = next(iter(cut_windows(episode(20, every=10, horizon=10), 1.0, 0, policy.norm_stats, horizon=10)))
+    window = next(WindowCutter().cut(episode(20, every=10, horizon=10), 1.0, policy.norm_stats, horizon=10))
     single = window.observation
     images = {name: image[None] for name, image in single["image"].items()}
     batch = {"image": images, "state": single["state"][None], "prompt": [single["prompt"]]}
