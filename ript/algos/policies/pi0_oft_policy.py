@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +12,16 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from ript.algos.policies.decision import Decision, Score, ValueFn, decide, score
 from ript.checks import one_of
+from ript.flow.gaussian_steps import GaussianSteps
+from ript.flow.samplers import Chain, Ode
 from ript.models.pi0.checkpoint import Origin, load_model, save_model, start_lora
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.models.pi0.config import Kind, small_pi0_config
 from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM
 from ript.models.pi0.folders import find_policy_folder
-from ript.models.pi0.guidance import sample_actions
+from ript.models.pi0.guidance import branch_flow, sample_actions
 from ript.models.pi0.lora import LoraSettings, merge_lora
 from ript.models.pi0.modeling import HEADER_MODULES, Pi0FlowModel, Prefix
 from ript.models.pi0.norm_stats import MODES, Mode, NormStats
@@ -253,6 +256,29 @@ class PI0_OFT_Policy:
         if self.verbose:
             logger.info("inference %.3f s, actions %s", time.perf_counter() - start, tuple(chunk.shape))
         return chunk
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: Mapping[str, Any],
+        noise: Tensor,
+        generators: Sequence[torch.Generator],
+        sampler: Ode | GaussianSteps,
+        value_of: ValueFn | None = None,
+    ) -> Decision:
+        """A batch of observations → a decision that can be learned from, by the positive branch alone.
+
+        `noise` is (B, chunk_size, 32); `generators` holds one CPU generator per observation, for the sampler.
+        """
+        flow = branch_flow(self.model, *self.encode(observation))
+        decision = decide(sampler, flow, noise.to(self.device), generators, value_of)
+        return decision._replace(actions=decision.actions[..., :ACTION_DIM])
+
+    def score(
+        self, encoded: EncodedObservation, chain: Chain, sampler: GaussianSteps, value_of: ValueFn | None = None
+    ) -> Score:
+        """The same decision seen by the weights of now, with gradients; `encoded` is the observation it was for."""
+        return score(sampler, branch_flow(self.model, *encoded), chain, value_of)
 
     def save(self, folder: Path) -> None:
         """Writes a policy folder that `pretrained_path` loads again, in the layout that was loaded."""
