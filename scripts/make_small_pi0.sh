@@ -28,15 +28,13 @@ prepare
 
 printf -v last 'step_%06d' "$steps"
 policy=$folder/sft/checkpoints/$last/policy
-resume=false
-! compgen -G "$folder/sft/checkpoints/step_*/COMPLETE" >/dev/null || resume=true
 if [[ ! -d $policy ]]; then
   names=$(IFS=,; echo "${tasks[*]}")
   (launch "$nproc" algo=pi0_sft "task=$suite" "task.task_names_to_use=[$names]" algo.random_weights=true "seed=$seed" \
     "paths.demonstrations=$(hydra_string "$folder/demonstrations/$suite")" \
     "algo.norm_stats_path=$(hydra_string "$folder/norm_stats.json")" \
     "paths.output_dir=$(hydra_string "$folder")" paths.run_name=sft "algo.batch_size=$((32 / nproc))" \
-    "training.n_steps=$steps" training.save_interval=500 "training.resume=$resume" rollout.enabled=false)
+    "training.n_steps=$steps" training.save_interval=500 training.resume=auto rollout.enabled=false)
 fi
 
 "$venv/bin/python" -m ript.evaluation --suite "$suite" --tasks "${tasks[@]}" --episodes "$episodes" \

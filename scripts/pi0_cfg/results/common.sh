@@ -18,12 +18,11 @@ policy() {
 
 # train RUN STEPS OVERRIDE...: a training run with the recipe of the small π0, up to that step.
 train() {
-  local run=$1 steps=$2 resume=false
+  local run=$1 steps=$2
   shift 2
   [[ ! -d $(policy "$run" "$steps") ]] || return 0
-  ! compgen -G "$folder/$run/checkpoints/step_*/COMPLETE" >/dev/null || resume=true
   (launch "$nproc" --config-name train_rl_pi0_cfg_all_task_small_pi0 "paths.output_dir=$(hydra_string "$folder")" \
-    "paths.run_name=$run" "training.n_steps=$steps" "training.resume=$resume" rollout.enabled=false "$@")
+    "paths.run_name=$run" "training.n_steps=$steps" training.resume=auto rollout.enabled=false "$@")
 }
 
 # evaluate NAME POLICY EPISODES OPTION...: counts of a policy, in $folder/evaluation/NAME.
