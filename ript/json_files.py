@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,15 @@ def write_json(path: Path, content: Any) -> None:
 def unfinished(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to; it becomes `path` when the block ends well.
 
-    What a killed process left there is removed. An error in the block leaves it, and `path` as it was.
+    What a killed process left there is removed. An error in the block leaves `path` as it was; an OSError, such as a
+    full disk, names it.
     """
     temporary = path.with_name(f"{path.name}.unfinished")
-    temporary.unlink(missing_ok=True)
-    yield temporary
-    temporary.replace(path)
+    try:
+        temporary.unlink(missing_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OSError(f"{path} could not be written: {error}") from error

@@ -4,11 +4,16 @@ So nothing depends on which process, rank or micro-batch a number is drawn in, a
 one drew. Each use has a word of its own, so that equal numbers of two uses (iteration 3 and task 3) are other seeds.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # simulator processes need no torch
+    import torch
 
 
 class Word(IntEnum):

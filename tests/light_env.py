@@ -28,6 +28,9 @@ class LightEnv:
     def unpicklable(self) -> Any:
         return lambda: None
 
+    def read(self, path: str) -> bytes:
+        return Path(path).read_bytes()
+
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 

@@ -75,6 +75,8 @@ class PlanarEnv:
 class PlanarVecEnv:
     """Many planes in this process: a `VecEnv`."""
 
+    is_closed = False
+
     def __init__(self, task_id: int, num_envs: int):
         self.envs = [PlanarEnv(task_id) for _ in range(num_envs)]
         self.num_envs = num_envs

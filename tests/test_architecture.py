@@ -13,7 +13,15 @@ import ript.simulators
 ROOT = Path(ript.__file__).parents[1]
 
 LAYERS = (
-    ("ript.checks", "ript.json_files", "ript.distributed", "ript.env_vars", "ript.seeds", "ript.locks"),
+    (
+        "ript.checks",
+        "ript.json_files",
+        "ript.distributed",
+        "ript.env_vars",
+        "ript.seeds",
+        "ript.locks",
+        "ript.progress",
+    ),
     ("ript.device",),
     ("ript.flow",),
     ("ript.models",),

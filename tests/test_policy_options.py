@@ -11,6 +11,7 @@ from ript.evaluation import evaluated_policy
 from ript.evaluation.__main__ import parse_arguments as evaluation_arguments
 from ript.serve import inference
 from ript.serve.__main__ import parse_arguments as serve_arguments
+from ript.training.build import arguments_of
 
 CONFIG = Path(__file__).parents[1] / "config"
 
@@ -37,5 +38,7 @@ def test_options_reach_the_policy_and_are_the_checkpoints_unless_set(tmp_path: P
 def test_the_configuration_has_a_key_for_each() -> None:
     with initialize_config_dir(str(CONFIG), version_base=None):
         cfg = compose("train_rl_pi0_cfg_all_task_small_pi0", ["algo.normalization=quantile", "algo.delta_actions=true"])
-    assert (cfg.algo.policy.normalization, cfg.algo.policy.delta_actions) == ("quantile", True)
-    assert cfg.algo.policy.discrete_state_input is None
+    assert (cfg.algo.normalization, cfg.algo.delta_actions) == ("quantile", True)
+    assert cfg.algo.discrete_state_input is None
+    taken = arguments_of(cfg.algo.policy._target_)
+    assert {"normalization", "delta_actions", "discrete_state_input"} <= set(taken)

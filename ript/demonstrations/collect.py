@@ -15,8 +15,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import NoReturn
 
 from ript import checks
 from ript.demonstrations.collection_report import write_report
@@ -26,6 +25,8 @@ from ript.demonstrations.task_demonstrator import Demonstrated, DemonstratorSett
 from ript.demonstrations.worker_jobs import WorkerJobs
 from ript.env_runner.vec_env import select_tasks
 from ript.env_runner.workers import WorkerError
+from ript.locks import FolderLock
+from ript.progress import progress_bar
 from ript.simulators.registry import make_simulator
 
 logger = logging.getLogger(__name__)
@@ -66,20 +67,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def collect(options: argparse.Namespace) -> Path:
-    """Collects what the options say and returns the folder of the files. Raises ValueError or WorkerError."""
+    """Collects what the options say and returns the folder of the files. Raises ValueError, OSError or WorkerError."""
     settings = _checked_settings(options)
     simulator = make_simulator(options.suite)
     if not isinstance(simulator, Demonstrated):
         raise ValueError(f"suite={options.suite!r} is not valid: its simulator has no expert to demonstrate tasks")
     benchmark = simulator.benchmark
+    task_ids = select_tasks(benchmark, options.tasks)
     folder = (options.out or simulator.demonstrations) / options.suite
-    tasks = []
-    for task_id in select_tasks(benchmark, options.tasks):
-        name = benchmark.get_task_names()[task_id]
-        file = TaskFile(folder / f"{name}_demo.hdf5", simulator.file_attributes(task_id), settings.as_dict())
-        tasks.append(TaskProgress(task_id, file, options.demos_per_task))
-    run_schedule(Schedule(tasks), simulator.make_demonstrator(settings), options.workers, options.suite)
-    write_report(folder, settings.as_dict())
+    with FolderLock(folder):
+        tasks = []
+        for task_id in task_ids:
+            name = benchmark.get_task_names()[task_id]
+            file = TaskFile(folder / f"{name}_demo.hdf5", simulator.file_attributes(task_id), settings.as_dict())
+            tasks.append(TaskProgress(task_id, file, options.demos_per_task))
+        run_schedule(Schedule(tasks), simulator.make_demonstrator(settings), options.workers, options.suite)
+        write_report(folder, settings.as_dict())
     return folder
 
 
@@ -90,7 +93,7 @@ def run_schedule(
     schedule.merge_finished()
     if schedule.is_finished:
         return
-    bar = tqdm(total=schedule.wanted, initial=schedule.successes, desc=suite, unit="demo")
+    bar = progress_bar(total=schedule.wanted, initial=schedule.successes, desc=suite, unit="demo")
     with bar, WorkerJobs(make_demonstrator, "demonstrate", min(workers, schedule.missing)) as jobs:
         while True:
             while jobs.idle and (job := schedule.next_job()):
@@ -112,18 +115,24 @@ def _checked_settings(options: argparse.Namespace) -> DemonstratorSettings:
 
 
 def main() -> None:
-    """Runs the command; bad input ends with one line and exit code 2."""
+    """Runs the command. Exit codes: 2 for bad input, 1 for a failed simulator or a full disk, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = parse_arguments()
     try:
         folder = collect(options)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except (WorkerError, KeyboardInterrupt) as error:
-        print(f"{str(error) or 'interrupted'}\n{_GOES_ON}", file=sys.stderr)
-        sys.exit(1)
+    except (ValueError, OSError) as error:
+        _end(2, f"error: {error}")
+    except WorkerError as error:
+        cause = error.__cause__
+        _end(1, f"error: {cause}" if isinstance(cause, OSError) else str(error), _GOES_ON)
+    except KeyboardInterrupt:
+        _end(130, f"interrupted. {_GOES_ON}")
     logger.info("demonstrations and collection.md are in %s", folder)
+
+
+def _end(exit_code: int, *lines: str) -> NoReturn:
+    print(*lines, sep="\n", file=sys.stderr)
+    sys.exit(exit_code)
 
 
 if __name__ == "__main__":

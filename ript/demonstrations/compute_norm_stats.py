@@ -12,12 +12,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ript import checks
 from ript.demonstrations.reader import Demonstration, Demonstrations, find_demonstrations
 from ript.json_files import write_json
 from ript.models.pi0.norm_stats import Mode, NormStats
+from ript.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def write_norm_stats(options: argparse.Namespace) -> None:
     """Reads, computes, checks that the policy's reader takes the result, writes it. Raises ValueError or OSError."""
     checks.whole_number("delta_horizon", options.delta_horizon, 1)
     files = find_demonstrations(options.data)
-    demonstrations = [demo for file in tqdm(files, desc="files") for demo in Demonstrations(file)]
+    demonstrations = [demo for file in progress_bar(files, desc="files") for demo in Demonstrations(file)]
     stats = compute_norm_stats(demonstrations, options.delta_horizon)
     for mode in MODES:
         NormStats.from_content(options.out, stats, mode)

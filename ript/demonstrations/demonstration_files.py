@@ -7,7 +7,9 @@ enough, its parts are moved into the task's file, again at once.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from ript.demonstrations.recording import Recording, write_recording
 from ript.json_files import read_json, unfinished, write_json
 
 _SETTINGS = "settings.json"
+_SLACK_BYTES = 1 << 20
+"""What a merged file may be larger than what goes into it."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +89,28 @@ class TaskFile:
             shutil.rmtree(self.parts, ignore_errors=True)
             return
         with unfinished(self.path) as temporary:
-            if self.path.exists():
+            self._reserve_space(temporary)
+            grows = self.path.exists()
+            if grows:
                 shutil.copyfile(self.path, temporary)
-            with h5py.File(temporary, "a") as file:
-                data = file.require_group("data")
-                for number in sorted(number for number in self.tries if number not in self._merged):
-                    if self.tries[number].success:
-                        with h5py.File(self.part(number)) as part:
-                            file.copy(part["demo"], data, f"demo_{len(data)}")
-                self._describe(file)
+            with h5py.File(temporary, "r+" if grows else "w") as file:
+                self._merge_into(file)
         self._merged = set(self.tries)
         shutil.rmtree(self.parts)
+
+    def _reserve_space(self, temporary: Path) -> None:
+        """Raises OSError where there is no room for the merged file: HDF5 itself crashes the process."""
+        sources = [path for path in (self.path, *self.parts.glob("try_*.hdf5")) if path.exists()]
+        with temporary.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, sum(path.stat().st_size for path in sources) + _SLACK_BYTES)
+
+    def _merge_into(self, file: h5py.File) -> None:
+        data = file.require_group("data")
+        for number in sorted(number for number in self.tries if number not in self._merged):
+            if self.tries[number].success:
+                with h5py.File(self.part(number)) as part:
+                    file.copy(part["demo"], data, f"demo_{len(data)}")
+        self._describe(file)
 
     def _describe(self, file: h5py.File) -> None:
         data = file["data"]
@@ -132,9 +147,12 @@ class TaskFile:
 
 
 def write_part(path: Path, recording: Recording) -> None:
-    """Writes a recording as `demo` into a file that appears when it is complete."""
-    with unfinished(path) as temporary, h5py.File(temporary, "w") as file:
+    """Writes a recording as `demo` into a file that appears when it is complete. Raises OSError naming the file."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         write_recording(file.create_group("demo"), recording)
+    with unfinished(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def was_collected(path: Path) -> bool:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ript.checks import in_range, whole_number
 from ript.env_runner.episode import Episode, Stride
@@ -16,6 +15,7 @@ from ript.env_runner.rollout import RolloutStart
 from ript.env_runner.vec_env import Adapter, Simulator, VecEnv
 from ript.env_vars import EnvSettings
 from ript.models.pi0.preprocess import CAMERAS
+from ript.progress import progress_bar
 from ript.results.success import Tally, summarize
 from ript.results.videos import VIDEOS, Film, write_video
 from ript.seeds import Word, entropy
@@ -109,7 +109,7 @@ class Runner:
     def create_env(self, task_name: str) -> tuple[VecEnv, int, int]:
         """`(env, task_id, env_num)` for the task. The same environments serve one task after the other."""
         task_id = self.benchmark.get_task_id(task_name)
-        if self._created is None:
+        if self._created is None or self._created[1].is_closed:  # it closes itself when a worker dies or hangs
             pool = self.simulator.make_vec_env(task_id, self.num_parallel_envs, self.image_size)
             self._created = (task_name, pool)
         loaded, pool = self._created
@@ -193,7 +193,7 @@ class Runner:
         indices = range(rank, self.rollouts_per_env, world_size)
         tallies = dict.fromkeys(self.task_names, Tally())
         total = len(self.task_names) * len(indices)
-        with tqdm(total=total, desc="evaluation", unit="rollout", disable=not do_tqdm) as bar:
+        with progress_bar(total=total, desc="evaluation", unit="rollout", disable=not do_tqdm) as bar:
             for name in self.task_names:
                 for index, episode in self.play_evaluation(name, policy, indices, cfg_scale, film):
                     tallies[name] = tallies[name].add(episode.success, episode.total_reward)

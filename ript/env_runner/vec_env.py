@@ -98,6 +98,10 @@ class VecEnv(Protocol):
     def num_envs(self) -> int:
         """N."""
 
+    @property
+    def is_closed(self) -> bool:
+        """It can no longer be used: it was closed, or closed itself when an environment died or hung."""
+
     def load_task(self, task_id: int) -> None:
         """Takes up another task in all environments. After an error some may have it and others not: close them."""
 

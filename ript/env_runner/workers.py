@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import functools
@@ -9,6 +10,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import traceback
 import weakref
@@ -37,14 +39,20 @@ _GRACE_S = 5.0
 
 
 class WorkerError(RuntimeError):
-    """A worker process failed: its environment raised, it died, or it did not answer in time."""
+    """A worker process failed: its environment raised, it died, or it did not answer in time.
+
+    If its environment raised an OSError (a full disk), that is the `__cause__`.
+    """
 
     index: int
     """Which worker."""
 
     def __init__(self, index: int, message: str) -> None:
-        super().__init__(f"environment worker {index} {message}")
+        super().__init__(index, message)
         self.index = index
+
+    def __str__(self) -> str:
+        return "environment worker {} {}".format(*self.args)
 
 
 class EnvPool:
@@ -52,7 +60,8 @@ class EnvPool:
 
     After an environment raised, the pool can still be used. After a worker died or hung, or an interrupt in
     this process, it is closed. Workers end with the pool: on `close`, at the end of a `with` block, when it
-    is garbage-collected, at exit, and when this process is killed.
+    is garbage-collected, at exit, and when this process is killed. Ctrl-C and SIGTERM, which reach the whole
+    process group, do not end them: this process decides.
 
     Workers are spawned, so a script that makes a pool needs an `if __name__ == "__main__":` guard, and what
     the script imports at its top is imported in every worker.
@@ -81,13 +90,19 @@ class EnvPool:
         self._processes: list[SpawnProcess] = []
         self._connections: list[Connection] = []
         self._stop = weakref.finalize(self, _stop_workers, self._processes, self._connections)
+        _pools.add(self)
         _log_start_method()
         with self._closed_on_failure():
             for index in range(num_envs):
                 self._start_worker(index, make_env)
-            for index, (error, _) in self._answers(range(num_envs)):
+            for index, (error, cause) in self._answers(range(num_envs)):
                 if error is not None:
-                    raise WorkerError(index, f"could not make its environment:\n{error}")
+                    raise WorkerError(index, f"could not make its environment:\n{error}") from cause
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the workers have ended, or are being ended."""
+        return not self._stop.alive
 
     def load_task(self, task_id: int) -> None:
         """`env.load_task(task_id)` in all environments."""
@@ -116,7 +131,7 @@ class EnvPool:
             WorkerError: an environment raised (with its traceback), died or did not answer in time.
             RuntimeError: the pool is closed.
         """
-        if not self._stop.alive:
+        if self.is_closed:
             raise RuntimeError("the pool of environments is closed")
         if len(requests) != self.num_envs:
             raise ValueError(f"{len(requests)} requests for {self.num_envs} environments")
@@ -130,6 +145,7 @@ class EnvPool:
                 results[index] = result
                 if error is not None:
                     failures.append(WorkerError(index, f"failed in {method}:\n{error}"))
+                    failures[-1].__cause__ = result
         if failures:
             raise min(failures, key=lambda failure: failure.index)
         return results
@@ -169,7 +185,7 @@ class EnvPool:
             self._raise_died(index)
 
     def _answers(self, indices: Sequence[int]) -> Iterator[tuple[int, tuple[str | None, Any]]]:
-        """(worker, (traceback or None, result)) of every worker in `indices`, in order of arrival."""
+        """(worker, (traceback or None, result or cause)) of every worker in `indices`, in order of arrival."""
         deadline = time.monotonic() + self._timeout_s
         waiting = {self._connections[index]: index for index in indices}
         while waiting:
@@ -197,12 +213,14 @@ class EnvPool:
 
 def _serve(connection: Connection, make_env: Callable[[], Any]) -> None:
     """A worker's life: make the environment, answer calls until the parent closes the pipe, close it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # they reach the whole process group; the parent decides
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_after_parent, daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             env = make_env()
-        except Exception:
-            connection.send((traceback.format_exc(), None))
+        except Exception as error:
+            connection.send_bytes(_failure(error))
             return
         with contextlib.closing(env):
             connection.send((None, None))
@@ -210,12 +228,27 @@ def _serve(connection: Connection, make_env: Callable[[], Any]) -> None:
                 connection.send_bytes(_answer(env, *connection.recv()))
 
 
+def _end_after_parent() -> None:
+    """A worker whose parent is gone closes its environment; one that hangs in a call cannot, and ends all the same."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    time.sleep(_GRACE_S)
+    os._exit(1)
+
+
 def _answer(env: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> memoryview:
-    """The pickled pair (None, result), or (traceback, None) if the call or the pickling fails."""
+    """The pickled pair (None, result), or a failure if the call or the pickling fails."""
     try:
         return ForkingPickler.dumps((None, getattr(env, method)(*args, **kwargs)))
-    except Exception:
-        return ForkingPickler.dumps((traceback.format_exc(), None))
+    except Exception as error:
+        return _failure(error)
+
+
+def _failure(error: Exception) -> memoryview:
+    """The pickled pair (traceback, cause). Other errors than the system's may be of classes unknown to the parent."""
+    cause = OSError(str(error)) if isinstance(error, OSError) else None
+    return ForkingPickler.dumps((traceback.format_exc(), cause))
 
 
 def _stop_workers(processes: list[SpawnProcess], connections: list[Connection]) -> None:
@@ -230,6 +263,15 @@ def _stop_workers(processes: list[SpawnProcess], connections: list[Connection]) 
             process.kill()
             process.join()
         process.close()
+
+
+_pools: weakref.WeakSet[EnvPool] = weakref.WeakSet()
+
+
+@atexit.register  # after the import of multiprocessing, so before it sends SIGTERM to children and waits for them
+def _close_pools() -> None:
+    for pool in list(_pools):
+        pool.close()
 
 
 def _split(request: Request) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -26,6 +26,7 @@ from ript.evaluation.films import film_task
 from ript.evaluation.protocol import EPISODES, EVALUATION, WAIT_STEPS, Plan, Protocol, Setting, open_evaluation
 from ript.evaluation.summary import write_summary
 from ript.models.pi0.conditioning import CONDITION_MODES
+from ript.progress import progress_bar
 from ript.simulators.registry import make_runner
 
 logger = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ def play(evaluation: Evaluation, log: EpisodeLog, filmed: Setting) -> None:
     }
     total = len(wanted) * evaluation.episodes
     done = total - sum(map(len, wanted.values()))
-    bar = tqdm(total=total, initial=done, desc=evaluation.protocol.suite, unit="episode")
+    bar = progress_bar(total=total, initial=done, desc=evaluation.protocol.suite, unit="episode")
     try:
         with logging_redirect_tqdm(), bar:
             for task in evaluation.tasks:
@@ -151,6 +152,8 @@ def summarize(folder: Path) -> None:
         counts = result.overall
         low, high = 100 * counts.success_rate_low, 100 * counts.success_rate_high
         line = f"{counts.successes}/{counts.episodes} (95 % interval {low:.1f} to {high:.1f} %)"
+        if not counts.episodes:
+            line = "nothing was played"
         logger.info("%s: %s%s", result.setting, line, f", {result.missing} missing" if result.missing else "")
     logger.info("summary.html, summary.md and summary.json are in %s", folder)
 

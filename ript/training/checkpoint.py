@@ -11,6 +11,7 @@ import logging
 import os
 import pickle
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"training state not found: {path}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, pickle.UnpicklingError, struct.error, EOFError, ValueError, KeyError) as error:
         raise ValueError(f"{path}: damaged training state ({_first_line(error)})") from error
     if "version" not in state:
         return _upgraded(state)

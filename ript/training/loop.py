@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ript.device import choose_device
 from ript.distributed import Distributed
 from ript.locks import LOCK, FolderLock
+from ript.progress import progress_bar
 from ript.report.run_folder import step_folder
 from ript.results.success import describe, merge, summarize
 from ript.results.videos import VIDEOS
@@ -103,7 +103,7 @@ class Trainer:
         last = cfg.n_steps if cfg.cut is None else min(cfg.n_steps, self.step + cfg.cut)
         data_iterator = iter(self.parts.loader)
         hidden = not (self.cfg.logging.use_tqdm and self.distributed.is_main)
-        bar = tqdm(total=cfg.n_steps, initial=self.step, desc="iterations", disable=hidden)
+        bar = progress_bar(total=cfg.n_steps, initial=self.step, desc="iterations", disable=hidden)
         with bar, Interrupt() as interrupt:
             if self.step == 0 and self.cfg.rollout.enabled and self.cfg.rollout.at_start:
                 self.evaluate()

@@ -59,6 +59,14 @@ def test_the_same_simulators_load_one_task_after_the_other_and_end_when_that_fai
     assert closed and runner.create_env(planar.TASKS[0])[0] is not pool
 
 
+def test_simulators_that_ended_are_replaced_by_whoever_asks_next() -> None:
+    runner = planar.planar_runner(num_parallel_envs=1)
+    pool, *_ = runner.create_env(planar.TASKS[0])
+    assert runner.create_env(planar.TASKS[0])[0] is pool
+    pool.is_closed = True  # as after the death of a worker
+    assert runner.create_env(planar.TASKS[0])[0] is not pool
+
+
 def test_each_rollout_has_its_own_episode(tiny_policy: PI0_OFT_Policy) -> None:
     episodes = episodes_of(tiny_policy, 5, num_parallel_envs=2)
     assert len({id(e) for e in episodes}) == 5

