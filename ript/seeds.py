@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:  # simulator processes need no torch
+if TYPE_CHECKING:
     import torch
 
 
@@ -57,4 +57,6 @@ def numpy_generator(word: Word, *numbers: int) -> np.random.Generator:
 
 def torch_generator(seeds: Sequence[int]) -> torch.Generator:
     """Torch's generator on the CPU, from `entropy(…)`."""
+    import torch  # here, since simulator processes draw seeds too and need no torch
+
     return torch.Generator().manual_seed(int(np.random.SeedSequence(list(seeds)).generate_state(1, np.uint64)[0] >> 1))
