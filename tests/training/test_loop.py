@@ -275,6 +275,14 @@ def killed_and_resumed(distributed: Distributed, folder: Path, policy: Path, ove
     return all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_demonstrations_of_another_image_size_are_learned_from_beside_rollouts(
+    tmp_path: Path, tiny_policy_folder: Path
+) -> None:
+    larger = "algo.demonstration_windows._target_=planar_run.demonstrated_larger"
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *EVERYTHING, larger, "training.n_steps=2"))
+    assert lines_of(tmp_path / "run", "train")[-1]["gradient_steps"] > 0
+
+
 @pytest.mark.parametrize("overrides", [EVERYTHING, SFT], ids=["cfg_flow", "sft"])
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_killed_run_with_every_option_on_goes_on_without_a_trace(
