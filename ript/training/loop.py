@@ -225,5 +225,5 @@ class Trainer:
 def run_folder(cfg: DictConfig) -> Path:
     """Where the run writes. An evaluation has a place of its own, beside the runs, and moves none of them."""
     if not cfg.algo.eval_only:
-        return Path(cfg.paths.run_dir)
-    return Path(cfg.paths.output_dir) / "evaluations" / f"{cfg.paths.run_name}_{time.strftime('%Y%m%d_%H%M%S')}"
+        return Path(cfg.paths.run_dir).expanduser()
+    return Path(cfg.paths.output_dir).expanduser() / "evaluations" / f"{cfg.paths.run_name}_{time.strftime('%Y%m%d_%H%M%S')}"
