@@ -20,21 +20,27 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors arrive below as they ar
 
 @hydra.main(version_base="1.3", config_path="config", config_name="train_base_rl_pi0_cfg")
 def main(cfg: DictConfig) -> None:
-    """Runs what the configuration describes; bad input ends with one line and exit code 2."""
+    """Runs what the configuration describes.
+
+    Bad input ends with one line and exit code 2; a disk or a simulator that fails, with one line and exit code 1.
+    """
+    from ript.training.faults import RunFailed
     from ript.training.loop import InputError, run
 
     try:
         run(cfg)
     except InputError as error:
         refuse(str(error))
+    except RunFailed as error:
+        refuse(str(error), exit_code=1)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def refuse(message: str) -> None:
+def refuse(message: str, exit_code: int = 2) -> None:
     """Ends the program with one line."""
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(exit_code)
 
 
 def describe(error: HydraException) -> str:

@@ -30,7 +30,6 @@ FIXED = (
     "algo.freeze_vision_encoder",
     "algo.train_expert_only",
     "algo.lora",
-    "algo.image_size",
     "algo.context_source",
     "algo.contexts_per_task",
 )
