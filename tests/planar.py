@@ -88,6 +88,8 @@ class PlanarBenchmark:
         return TASKS.index(task_name)
 
     def get_language(self, task_id: int) -> str:
+        if task_id >= len(TASKS):
+            raise ValueError(f"task id {task_id} of planar is not in 0..{len(TASKS) - 1}")
         return TASKS[task_id].replace("_", " ")
 
     def get_task_init_states(self, task_id: int) -> np.ndarray:

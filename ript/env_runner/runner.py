@@ -13,7 +13,7 @@ from ript.env_runner.failure import MOST_IN_A_ROW, EnvironmentFailure
 from ript.env_runner.player import Player, PlayOptions
 from ript.env_runner.policy import Policy
 from ript.env_runner.rollout import RolloutStart
-from ript.env_runner.vec_env import Adapter, Simulator, VecEnv
+from ript.env_runner.vec_env import Adapter, Simulator, Tasks, VecEnv, task_ids
 from ript.env_vars import EnvSettings
 from ript.models.pi0.preprocess import CAMERAS
 from ript.progress import progress_bar
@@ -35,7 +35,7 @@ class Runner:
         rollouts_per_env: evaluation rollouts per task.
         num_parallel_envs: environments that work at the same time.
         max_episode_length: steps after waiting; None is the suite's. A value given is never overwritten.
-        task_names_to_use: tasks of `run`; None is all of the suite.
+        task_names_to_use: tasks of `run`, by name or id, one or several; None is all of the suite.
         num_steps_wait: steps to let objects settle before the episode starts.
         open_loop: executed steps per inference, at most the policy's chunk size; None is the policy's own.
         image_size: side of the camera images in pixels.
@@ -52,7 +52,7 @@ class Runner:
         rollouts_per_env: int = 50,
         num_parallel_envs: int = 2,
         max_episode_length: int | None = None,
-        task_names_to_use: Sequence[str] | None = None,
+        task_names_to_use: Tasks = None,
         num_steps_wait: int = 10,
         open_loop: int | None = None,
         image_size: int = 256,
@@ -76,9 +76,8 @@ class Runner:
         self.rollouts_per_env = rollouts_per_env
         self.num_parallel_envs = num_parallel_envs
         self.max_episode_length: int = max_episode_length or self.benchmark.max_episode_length
-        self.task_names = list(task_names_to_use or self.benchmark.get_task_names())
-        for name in self.task_names:
-            self.benchmark.get_task_id(name)
+        names = self.benchmark.get_task_names()
+        self.task_names = [names[i] for i in task_ids(self.benchmark, task_names_to_use)]
         self.num_steps_wait = num_steps_wait
         self.open_loop = open_loop
         self.image_size = image_size

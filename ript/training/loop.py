@@ -1,6 +1,7 @@
 """The training loop: iterate, log, evaluate, save."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -12,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ript.device import choose_device
-from ript.distributed import Distributed
+from ript.distributed import Distributed, fill_in_environment
 from ript.env_runner.failure import EnvironmentFailure
 from ript.locks import LOCK, FolderLock
 from ript.progress import progress_bar
@@ -43,6 +44,7 @@ def run(cfg: DictConfig) -> None:
     """
     try:
         check_config(cfg)
+        fill_in_environment(os.environ)
         device = choose_device(cfg.device)
     except ValueError as error:
         raise InputError(error) from error

@@ -15,6 +15,7 @@ from ript.checks import in_range, whole_number
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
 from ript.env_runner.failure import MOST_IN_A_ROW, EnvironmentFailure, NotFinite
+from ript.env_runner.vec_env import Tasks, task_ids
 from ript.json_files import read_json, write_json
 from ript.progress import progress_bar
 from ript.seeds import Word, entropy
@@ -42,7 +43,7 @@ class RolloutGenerator:
         mix_val_init_in_rloo: with `use_val_init`, do so for every other context of each task only.
         rollout_stats_path: JSON file of successes and tries per scene, read at the start and written each step.
         enable_rollout_stats_tracking: keep those statistics.
-        task_names_to_use: leave out contexts of other tasks; None uses all.
+        task_names_to_use: leave out contexts of other tasks, given by name or id; None uses all.
         seed: seeds the policy's noise, one stream per rollout.
     """
 
@@ -59,7 +60,7 @@ class RolloutGenerator:
         mix_val_init_in_rloo: bool = False,
         rollout_stats_path: str | None = None,
         enable_rollout_stats_tracking: bool = False,
-        task_names_to_use: list[str] | None = None,
+        task_names_to_use: Tasks = None,
         seed: int = 0,
         distributed: Distributed | None = None,
     ):
@@ -86,8 +87,7 @@ class RolloutGenerator:
         self.seed = seed
         self.distributed = distributed or Distributed()
         self.use_tqdm = use_tqdm and self.distributed.is_main
-        names = env_runner.benchmark.get_task_names()
-        self.task_ids = [env_runner.benchmark.get_task_id(name) for name in task_names_to_use or names]
+        self.task_ids = task_ids(env_runner.benchmark, task_names_to_use)
         self.rollout_stats = _read_stats(self.rollout_stats_path)
         """Scene hash → [successes, tries], over all runs that shared the file."""
         self.iteration = 0
