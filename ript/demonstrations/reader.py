@@ -23,6 +23,8 @@ from ript.models.pi0.dims import ACTION_DIM, MAX_ASPECT
 
 logger = logging.getLogger(__name__)
 
+_UNREADABLE = (OSError, RuntimeError, LookupError, TypeError, AttributeError, ValueError, ArithmeticError, MemoryError)
+"""What h5py raises where a file's structures are damaged."""
 _DEMO = re.compile(r"demo_(\d+)")
 _WIDTHS: dict[str, int | None] = {
     "actions": ACTION_DIM,
@@ -31,6 +33,10 @@ _WIDTHS: dict[str, int | None] = {
     "obs/gripper_states": 2,
 }
 """What every demonstration must have: dataset → width; None is any."""
+
+
+class _Problem(ValueError):
+    """What is wrong with a file, by its key."""
 
 
 class Start(NamedTuple):
@@ -87,8 +93,10 @@ class Demonstrations:
         try:
             self.language = self._read_language()
             self._demonstrations = [self._read(name) for name in self._names()]
-        except OSError as error:
-            raise ValueError(f"{self.path}: not a readable HDF5 file ({error})") from error
+        except _Problem:
+            raise
+        except _UNREADABLE as error:
+            raise self._unreadable(error) from error
         finally:
             self.close()
 
@@ -104,14 +112,17 @@ class Demonstrations:
     def images(self, index: int, step: int) -> dict[str, np.ndarray]:
         """Both images (S, S, 3) uint8 of a step, by LIBERO's observation keys and as it renders them: upside down.
 
-        Raises KeyError when the step has none.
+        Raises KeyError when the step has none, ValueError naming the file when it cannot be read.
         """
         demonstration = self[index]
         row = int(np.searchsorted(demonstration.image_steps, step))
         if row == len(demonstration.image_steps) or demonstration.image_steps[row] != step:
             raise KeyError(f"{self.path}: {demonstration.name} has no image at step {step}")
-        observations = self._open()["data"][demonstration.name]["obs"]
-        return {key: observations[name][row] for name, key in CAMERAS.items()}
+        try:
+            observations = self._open()["data"][demonstration.name]["obs"]
+            return {key: observations[name][row] for name, key in CAMERAS.items()}
+        except _UNREADABLE as error:
+            raise self._unreadable(error) from error
 
     def starts(self) -> list[Start]:
         """Where the demonstrations start."""
@@ -197,8 +208,11 @@ class Demonstrations:
                 raise self._problem(f"{where}/{camera}", f"is {images.shape} {images.dtype}, expected {expected}")
         return steps
 
+    def _unreadable(self, error: Exception) -> ValueError:
+        return ValueError(f"{self.path}: not a readable HDF5 file ({error})")
+
     def _problem(self, where: str, what: str) -> ValueError:
-        return ValueError(f"{self.path}: {where.removeprefix('/')} {what}")
+        return _Problem(f"{self.path}: {where.removeprefix('/')} {what}")
 
 
 def _are_images(images: h5py.Dataset) -> bool:
