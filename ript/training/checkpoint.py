@@ -24,6 +24,7 @@ from ript.distributed import Distributed
 
 logger = logging.getLogger(__name__)
 
+_MALFORMED = (LookupError, TypeError, AttributeError)
 MARKER, STATE, POLICY = "COMPLETE", "training.pt", "policy"
 VERSION = 2
 """Of the state; 1 had no version, and the average's tensors in it were the trained weights'."""
@@ -137,10 +138,15 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"training state not found: {path}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, struct.error, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, pickle.UnpicklingError, struct.error, EOFError, ValueError, *_MALFORMED) as error:
         raise ValueError(f"{path}: damaged training state ({_first_line(error)})") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path}: damaged training state (it is no mapping)")
     if "version" not in state:
-        return _upgraded(state)
+        try:
+            return _upgraded(state)
+        except _MALFORMED as error:
+            raise ValueError(f"{path}: damaged training state ({error!r})") from error
     if state["version"] != VERSION:
         raise ValueError(f"{path}: version {state['version']} of the training state is not known; this is {VERSION}")
     return state

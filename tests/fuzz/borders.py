@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -34,8 +33,6 @@ from ript.simulators.libero.egl import order_of_trial
 from ript.storage.window_files import read_windows, write_windows
 from ript.storage.windows import Window
 from ript.training.checkpoint import VERSION, load_state
-
-logging.getLogger("ript").setLevel(logging.ERROR)  # warnings about what is strange but good
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Whatever comes from outside is read or refused with one of our own errors: no traceback, no hang, no growth."""
 
+import logging
 import os
 import random
 import time
@@ -10,6 +11,11 @@ import pytest
 from fuzz.borders import BORDERS
 
 MIB = 2**20
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings_of_what_is_strange_but_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("ript").manager, "disable", logging.WARNING)
 
 
 def fuzz(name: str, folder: Path, rounds: int, first: int = 0) -> dict[str, float]:
