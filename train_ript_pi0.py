@@ -7,10 +7,11 @@ All keys with their meaning: `config/`; `python train_ript_pi0.py --help` prints
 """
 
 import os
+import shlex
 import sys
 
 import hydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # before anything forks or spawns
@@ -19,28 +20,49 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors arrive below as they ar
 
 @hydra.main(version_base="1.3", config_path="config", config_name="train_base_rl_pi0_cfg")
 def main(cfg: DictConfig) -> None:
-    """Runs what the configuration describes; bad input ends with one line and exit code 2."""
+    """Runs what the configuration describes.
+
+    Bad input ends with one line and exit code 2; a disk or a simulator that fails, with one line and exit code 1.
+    """
+    from ript.training.faults import RunFailed
     from ript.training.loop import InputError, run
 
     try:
         run(cfg)
     except InputError as error:
         refuse(str(error))
+    except RunFailed as error:
+        refuse(str(error), exit_code=1)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def refuse(message: str) -> None:
+def refuse(message: str, exit_code: int = 2) -> None:
     """Ends the program with one line."""
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(exit_code)
 
 
 def describe(error: HydraException) -> str:
-    """The first line of Hydra's message, and the valid choices where it knows them."""
+    """The first line of Hydra's message, and the valid choices where it knows them; how to quote what it misread."""
+    if isinstance(error, OverrideParseException):
+        return explain_override(error.override)
     options = error.options if isinstance(error, MissingConfigException) else None
     first = str(error).splitlines()[0]
+    if first.startswith("Ambiguous value for argument '"):
+        override = first.split("'", 1)[1].rstrip("'")
+        return f"{explain_override(override)}; or a list: {shlex.quote('{}=[{}]'.format(*override.split('=', 1)))}"
     return f"{first}. Valid: {', '.join(options)}" if options else first
+
+
+def explain_override(override: str) -> str:
+    """One line on an argument that Hydra's grammar does not take as it stands."""
+    key, equals, value = override.partition("=")
+    if not key or not equals:
+        return f"{override!r} is not understood: an argument is key=value"
+    escaped = value.replace('"', '\\"')
+    quoted = shlex.quote(f'{key}="{escaped}"')
+    return f"{override!r} is not understood: write {quoted}, with both kinds of quotes"
 
 
 if __name__ == "__main__":

@@ -26,7 +26,10 @@ class Distributed:
 
     @classmethod
     def start(cls, device: torch.device) -> "Distributed":
-        """Joins the group that torchrun announced (gloo on a CPU, nccl on CUDA); one process needs no group."""
+        """Joins the group that torchrun announced (gloo on a CPU, nccl on CUDA); one process needs no group.
+
+        Raises ValueError naming a variable of torchrun's that is missing or not a number.
+        """
         fill_in_environment(os.environ)
         if os.environ["WORLD_SIZE"] == "1":
             return cls(device=device)
@@ -92,10 +95,28 @@ class Distributed:
 
 
 def fill_in_environment(environ: os._Environ | dict[str, str]) -> None:
-    """What torchrun would have set: a single process with a free port."""
-    if "RANK" in environ:
+    """What torchrun would have set: a single process with a free port.
+
+    Raises ValueError where the variables are there in part: something else than torchrun set them.
+    """
+    if "RANK" in environ or environ.get("WORLD_SIZE", "1") != "1":
+        _check_environment(environ)
         return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+
+
+def _check_environment(environ: Mapping[str, str]) -> None:
+    needed = ["RANK", "WORLD_SIZE"]
+    if environ.get("WORLD_SIZE") != "1":
+        needed += ["MASTER_ADDR", "MASTER_PORT"]
+    missing = [name for name in needed if not environ.get(name)]
+    if missing:
+        raise ValueError(f"{missing[0]} is not set, but RANK or WORLD_SIZE is: start with torchrun, or unset both")
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"):
+        if name in environ and not (environ[name].isascii() and environ[name].isdecimal()):
+            raise ValueError(f"{name}={environ[name]!r} is not valid: must be a whole number")
+    if int(environ["RANK"]) >= int(environ["WORLD_SIZE"]):
+        raise ValueError(f"RANK={environ['RANK']} is not valid: must be below WORLD_SIZE={environ['WORLD_SIZE']}")

@@ -3,7 +3,6 @@
 It is put into the runner like any other simulator, so that runner, rollout generator and optimizer are the real ones.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from plane import IMAGE_SIZE, TARGETS, TASKS, PlanarEnv
 
 from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER, PI0_OFT_Policy
 from ript.checks import one_of
@@ -24,52 +24,7 @@ from ript.models.pi0.norm_stats import NormStats
 from ript.models.pi0.policy_card import PolicyCard
 from ript.models.pi0.preprocess import CAMERAS
 
-TASKS = ("reach_the_right", "reach_the_top")
-TARGETS = np.array([[0.8, 0.0], [0.0, 0.8]])
-RADIUS = 0.25
-SPEED = 0.1
-IMAGE_SIZE = 28
-
-
-class PlanarEnv:
-    """The point starts near the origin; each step moves it by at most `SPEED` along x and y.
-
-    The action `(7,)` is π0's own, of which the plane takes x and y.
-    """
-
-    def __init__(self, task_id: int):
-        self.load_task(task_id)
-
-    def load_task(self, task_id: int) -> None:
-        self.target = TARGETS[task_id]
-        self.position = np.zeros(2)
-
-    def reset(self, scene_seed: int, init_state: np.ndarray | None = None) -> StartOfEpisode:
-        drawn = np.random.default_rng(scene_seed).uniform(-0.05, 0.05, 2)
-        self.position = drawn if init_state is None else np.array(init_state, np.float64)
-        scene = hashlib.sha256(self.position.tobytes() + self.target.tobytes()).hexdigest()
-        return StartOfEpisode(self._observation(), self.position.copy(), scene)
-
-    def step_chunk(self, chunk: Chunk) -> ChunkResult:
-        seen: dict[int, Observation] = {}
-        rewards = []
-        for executed, action in enumerate(chunk.actions, start=1):
-            self.position = self.position + SPEED * np.clip(action[:2], -1, 1)
-            reached = bool(np.linalg.norm(self.position - self.target) < RADIUS)
-            rewards.append(float(reached))
-            due = chunk.observe_every is not None and executed % chunk.observe_every == 0
-            if chunk.observe_last if executed == len(chunk.actions) else due:
-                seen[executed] = self._observation()
-            if reached:
-                break
-        return ChunkResult(np.array(rewards), len(rewards), bool(rewards[-1]), seen, [])
-
-    def _observation(self) -> Observation:
-        image = np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-        for point, channel in ((self.position, 0), (self.target, 1)):
-            row, column = np.clip(((point + 1) / 2 * IMAGE_SIZE).astype(int), 0, IMAGE_SIZE - 1)
-            image[-1 - row, -1 - column, channel] = 255
-        return {"view": image, "point": self.position.copy(), "target": self.target}
+__all__ = ["IMAGE_SIZE", "TARGETS", "TASKS", "PlanarEnv"]
 
 
 class PlanarVecEnv:
@@ -133,6 +88,8 @@ class PlanarBenchmark:
         return TASKS.index(task_name)
 
     def get_language(self, task_id: int) -> str:
+        if task_id >= len(TASKS):
+            raise ValueError(f"task id {task_id} of planar is not in 0..{len(TASKS) - 1}")
         return TASKS[task_id].replace("_", " ")
 
     def get_task_init_states(self, task_id: int) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Whole training runs on the plane, configured by the project's own config files."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
@@ -65,6 +67,16 @@ def run_on(distributed: Distributed, cfg: DictConfig, dies_after: int | None = N
 def demonstrated(policy: PI0_OFT_Policy) -> list[Window]:
     """Windows of made-up demonstrations."""
     return [w for i in range(3) for w in WindowCutter().cut(episode(70, seed=i, episode_id=i), 1.0, policy.norm_stats)]
+
+
+def demonstrated_larger(policy: PI0_OFT_Policy) -> list[Window]:
+    """The same with images of twice the side."""
+    return [replace(window, observation=_enlarged(window.observation)) for window in demonstrated(policy)]
+
+
+def _enlarged(observation: dict[str, Any]) -> dict[str, Any]:
+    images = {name: image.repeat(2, axis=0).repeat(2, axis=1) for name, image in observation["image"].items()}
+    return {**observation, "image": images}
 
 
 def demonstration_loader(policy: PI0_OFT_Policy, distributed: Distributed, batch_size: int, seed: int) -> WindowLoader:

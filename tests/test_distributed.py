@@ -14,9 +14,27 @@ def test_one_process_needs_no_torchrun() -> None:
 
 
 def test_what_torchrun_set_is_kept() -> None:
-    environ = {"RANK": "3", "WORLD_SIZE": "4", "MASTER_PORT": "29500"}
+    environ = {"RANK": "3", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+    kept = dict(environ)
     fill_in_environment(environ)
-    assert environ == {"RANK": "3", "WORLD_SIZE": "4", "MASTER_PORT": "29500"}
+    assert environ == kept
+    fill_in_environment({"RANK": "0", "WORLD_SIZE": "1"})
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"RANK": "0"}, "WORLD_SIZE is not set"),
+        ({"WORLD_SIZE": "2"}, "RANK is not set"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "MASTER_ADDR is not set"),
+        ({"RANK": "first", "WORLD_SIZE": "1"}, "RANK='first' is not valid"),
+        ({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "-1"}, "LOCAL_RANK='-1' is not valid"),
+        ({"RANK": "2", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, "RANK=2 is not valid"),
+    ],
+)
+def test_what_torchrun_did_not_set_is_refused_by_name(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fill_in_environment(environ)
 
 
 def test_a_parameter_without_a_gradient_counts_as_zero() -> None:

@@ -45,6 +45,11 @@ def start(launcher: list[str], cwd: Path, *overrides: str) -> subprocess.Complet
         ("algo.condition_mode=concatt", "concatt", "concat, bias, token"),
         ("algo.demo_batch_size=-1", "-1", "at least 1"),
         ("algo.pretrained_path=no/such/folder", "no/such/folder", "folder"),
+        ("paths.run_name=lr=1e-4", "'paths.run_name=lr=1e-4' is not", "'paths.run_name=\"lr=1e-4\"'"),
+        ("algo.pretrained_path=~/x", "'algo.pretrained_path=~/x' is not", "'algo.pretrained_path=\"~/x\"'"),
+        ("paths.run_name=a,b", "'paths.run_name=a,b' is not", "'paths.run_name=\"a,b\"'"),
+        ("paths.run_name={a", "'paths.run_name={a' is not", "'paths.run_name=\"{a\"'"),
+        ("algo.lr", "'algo.lr' is not", "key=value"),
     ],
 )
 def test_bad_input_ends_with_one_line_and_an_exit_code(tmp_path: Path, override: str, named: str, valid: str) -> None:

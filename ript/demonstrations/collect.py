@@ -124,7 +124,7 @@ def main() -> None:
         _end(2, f"error: {error}")
     except WorkerError as error:
         cause = error.__cause__
-        _end(1, f"error: {cause}" if isinstance(cause, OSError) else str(error), _GOES_ON)
+        _end(1, f"error: {cause if isinstance(cause, OSError) else error.brief}", _GOES_ON)
     except KeyboardInterrupt:
         _end(130, f"interrupted. {_GOES_ON}")
     logger.info("demonstrations and collection.md are in %s", folder)

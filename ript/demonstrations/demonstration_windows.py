@@ -29,7 +29,7 @@ class DemonstrationWindows(Dataset[Window]):
         prompts: one per source; None takes each file's own instruction.
 
     Raises:
-        ValueError: no demonstration has images.
+        ValueError: no demonstration has images, or a file has no instruction and needs one.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class DemonstrationWindows(Dataset[Window]):
         prompts: Sequence[str] | None = None,
     ) -> None:
         self._sources = list(sources)
-        self._prompts = [source.language for source in sources] if prompts is None else list(prompts)
+        self._prompts = [_instruction(source) for source in sources] if prompts is None else list(prompts)
         if len(self._prompts) != len(self._sources):
             raise ValueError(f"{len(self._prompts)} prompts for {len(self._sources)} files")
         self.norm_stats, self.horizon, self.delta_actions = norm_stats, horizon, delta_actions
@@ -70,3 +70,9 @@ class DemonstrationWindows(Dataset[Window]):
         ahead = demonstration.actions[start : start + self.horizon]
         labels, is_pad = padded_labels(ahead, self.horizon, self.norm_stats, state if self.delta_actions else None)
         return Window(observation, labels, is_pad, DEMONSTRATED, episode_id, start)
+
+
+def _instruction(source: Demonstrations) -> str:
+    if source.language is None:
+        raise ValueError(f"{source.path}: data.attrs[problem_info] is missing, and no prompt was given for the file")
+    return source.language

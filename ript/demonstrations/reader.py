@@ -7,7 +7,9 @@ are read.
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,13 @@ import h5py
 import numpy as np
 
 from ript.demonstrations.recording import CAMERAS
-from ript.models.pi0.dims import ACTION_DIM
+from ript.models.pi0.dims import ACTION_DIM, MAX_ASPECT
 
+logger = logging.getLogger(__name__)
+
+_UNREADABLE = (OSError, RuntimeError, LookupError, TypeError, AttributeError, ValueError, ArithmeticError, MemoryError)
+"""What h5py raises where a file's structures are damaged."""
+_DEMO = re.compile(r"demo_(\d+)")
 _WIDTHS: dict[str, int | None] = {
     "actions": ACTION_DIM,
     "states": None,
@@ -26,6 +33,10 @@ _WIDTHS: dict[str, int | None] = {
     "obs/gripper_states": 2,
 }
 """What every demonstration must have: dataset → width; None is any."""
+
+
+class _Problem(ValueError):
+    """What is wrong with a file, by its key."""
 
 
 class Start(NamedTuple):
@@ -59,7 +70,7 @@ class Demonstration:
 
 
 class Demonstrations:
-    """The demonstrations of one task, in the order of their numbers.
+    """The demonstrations of one task, in the order of their numbers: the groups `demo_<number>`, whatever lies beside.
 
     Args:
         path: a LIBERO HDF5 file.
@@ -70,8 +81,8 @@ class Demonstrations:
             names file and key.
     """
 
-    language: str
-    """The instruction."""
+    language: str | None
+    """The instruction; None in a file that does not say, as OpenVLA's script writes it."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -81,10 +92,11 @@ class Demonstrations:
             raise FileNotFoundError(f"demonstrations not found: {self.path}")
         try:
             self.language = self._read_language()
-            names = sorted(self._open()["data"], key=lambda name: int(name.removeprefix("demo_")))
-            self._demonstrations = [self._read(name) for name in names]
-        except OSError as error:
-            raise ValueError(f"{self.path}: not a readable HDF5 file ({error})") from error
+            self._demonstrations = [self._read(name) for name in self._names()]
+        except _Problem:
+            raise
+        except _UNREADABLE as error:
+            raise self._unreadable(error) from error
         finally:
             self.close()
 
@@ -100,14 +112,17 @@ class Demonstrations:
     def images(self, index: int, step: int) -> dict[str, np.ndarray]:
         """Both images (S, S, 3) uint8 of a step, by LIBERO's observation keys and as it renders them: upside down.
 
-        Raises KeyError when the step has none.
+        Raises KeyError when the step has none, ValueError naming the file when it cannot be read.
         """
         demonstration = self[index]
         row = int(np.searchsorted(demonstration.image_steps, step))
         if row == len(demonstration.image_steps) or demonstration.image_steps[row] != step:
             raise KeyError(f"{self.path}: {demonstration.name} has no image at step {step}")
-        observations = self._open()["data"][demonstration.name]["obs"]
-        return {key: observations[name][row] for name, key in CAMERAS.items()}
+        try:
+            observations = self._open()["data"][demonstration.name]["obs"]
+            return {key: observations[name][row] for name, key in CAMERAS.items()}
+        except _UNREADABLE as error:
+            raise self._unreadable(error) from error
 
     def starts(self) -> list[Start]:
         """Where the demonstrations start."""
@@ -128,10 +143,23 @@ class Demonstrations:
             self._file, self._owner = h5py.File(self.path), os.getpid()
         return self._file
 
-    def _read_language(self) -> str:
+    def _names(self) -> list[str]:
+        """Groups that are demonstrations."""
+        data = self._open()["data"]
+        found = {name: int(match[1]) for name in data if (match := _DEMO.fullmatch(name))}
+        others = sorted(set(data) - set(found))
+        if not found:
+            raise self._problem("data", f"holds no demonstrations demo_<number>, but {', '.join(others)}")
+        if others:
+            logger.warning("%s: data/%s left out: not a demonstration", self.path, ", data/".join(others))
+        return sorted(found, key=lambda name: found[name])
+
+    def _read_language(self) -> str | None:
         file = self._open()
-        if "data" not in file or not len(file["data"]):
+        if not isinstance(file.get("data"), h5py.Group) or not len(file["data"]):
             raise self._problem("data", "holds no demonstrations")
+        if "problem_info" not in file["data"].attrs:
+            return None
         try:
             return str(json.loads(file["data"].attrs["problem_info"])["language_instruction"])
         except (KeyError, TypeError, ValueError) as error:
@@ -175,22 +203,39 @@ class Demonstrations:
             if camera not in demo["obs"]:
                 raise self._problem(f"{where}/{camera}", "is missing")
             images = demo["obs"][camera]
-            if images.ndim != 4 or len(images) != len(steps) or images.shape[3] != 3 or images.dtype != np.uint8:
+            if not _are_images(images) or len(images) != len(steps):
                 expected = f"({len(steps)}, H, W, 3) uint8"
                 raise self._problem(f"{where}/{camera}", f"is {images.shape} {images.dtype}, expected {expected}")
         return steps
 
+    def _unreadable(self, error: Exception) -> ValueError:
+        return ValueError(f"{self.path}: not a readable HDF5 file ({error})")
+
     def _problem(self, where: str, what: str) -> ValueError:
-        return ValueError(f"{self.path}: {where.removeprefix('/')} {what}")
+        return _Problem(f"{self.path}: {where.removeprefix('/')} {what}")
+
+
+def _are_images(images: h5py.Dataset) -> bool:
+    shape = images.shape
+    if len(shape) != 4 or shape[3] != 3 or images.dtype != np.uint8:
+        return False
+    return 0 < max(shape[1:3]) <= MAX_ASPECT * min(shape[1:3])
 
 
 def find_demonstrations(paths: list[Path]) -> list[Path]:
-    """HDF5 files among files and, recursively, folders. Raises FileNotFoundError for a path that has none."""
+    """HDF5 files among files and, recursively, folders; in folders without hidden ones, such as macOS's `._<name>`.
+
+    Raises FileNotFoundError for a path that has none.
+    """
     files: list[Path] = []
     for path in paths:
-        found = sorted(path.rglob("*.hdf5")) if path.is_dir() else [path] * path.is_file()
-        found = [file for file in found if not file.parent.name.endswith(".parts")]
+        found = _files_in(path) if path.is_dir() else [path] * path.is_file()
         if not found:
             raise FileNotFoundError(f"no demonstrations (*.hdf5) at {path}")
         files += found
     return files
+
+
+def _files_in(folder: Path) -> list[Path]:
+    found = sorted(folder.rglob("*.hdf5"))
+    return [file for file in found if not file.name.startswith(".") and not file.parent.name.endswith(".parts")]

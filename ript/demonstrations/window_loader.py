@@ -75,7 +75,7 @@ def demonstration_windows(runner: Any, policy: Any, demonstrations: str) -> Demo
 
     Raises FileNotFoundError or ValueError naming file and key.
     """
-    files = [Path(demonstrations) / f"{name}_demo.hdf5" for name in runner.task_names]
+    files = [Path(demonstrations).expanduser() / f"{name}_demo.hdf5" for name in runner.task_names]
     prompts = [runner.benchmark.get_language(runner.benchmark.get_task_id(name)) for name in runner.task_names]
     return DemonstrationWindows(
         [Demonstrations(file) for file in files],

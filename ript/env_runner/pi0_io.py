@@ -9,13 +9,20 @@ from ript.models.pi0.norm_stats import NormStats
 
 
 def collate_observations(observations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Single observations → one batch: images (B, H, W, 3), state (B, 8), B prompts."""
+    """Single observations → one batch: images (B, H, W, 3), state (B, 8), B prompts.
+
+    Images of a camera that differ in size stay a list of B images (H, W, 3): the policy fits each.
+    """
     names = observations[0]["image"]
     return {
-        "image": {name: np.stack([obs["image"][name] for obs in observations]) for name in names},
+        "image": {name: _stacked([obs["image"][name] for obs in observations]) for name in names},
         "state": np.stack([obs["state"] for obs in observations]),
         "prompt": [obs["prompt"] for obs in observations],
     }
+
+
+def _stacked(images: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
+    return np.stack(images) if len({image.shape for image in images}) == 1 else images
 
 
 def actions_to_env(normalized: np.ndarray, norm_stats: NormStats, start_state: np.ndarray | None) -> np.ndarray:

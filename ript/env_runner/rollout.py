@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ript.env_runner.episode import Episode
+from ript.env_runner.failure import NotFinite
 from ript.env_runner.vec_env import Adapter, Chunk, ChunkResult, Observation, StartOfEpisode
 from ript.models.pi0.dims import PADDED_DIM
 from ript.seeds import torch_generator
@@ -79,14 +80,20 @@ class Rollout:
         return torch.randn(chunk_size, PADDED_DIM, generator=self._generator)
 
     def plan(self, chunk: np.ndarray, open_loop: int) -> Chunk:
-        """Takes the policy's normalised chunk (H, 7); returns what the environment is to execute of it."""
+        """Takes the policy's normalised chunk (H, 7); returns what the environment is to execute of it.
+
+        Raises NotFinite: such an action reaches no simulator.
+        """
         count = min(open_loop, self._max_episode_length - self._length)
+        actions = self._adapter.to_env(chunk, self._states[self._length])[:count]
+        self._check("an action of the policy", actions, self._length, chunk=chunk)
         self._chunks.append(chunk)
-        self._played.append(self._adapter.to_env(chunk, self._states[self._length])[:count])
+        self._played.append(actions)
         return Chunk(self._played[-1], observe_last=self._length + count < self._max_episode_length)
 
     def record(self, result: ChunkResult) -> None:
-        """Takes what the environment did with the plan."""
+        """Takes what the environment did with the plan. Raises NotFinite for rewards or states."""
+        self._check("a reward", result.rewards, self._length, actions=self._played[-1])
         for step, observation in result.observations.items():
             self._see(self._length + step, observation)
         self._results.append(result)
@@ -111,5 +118,20 @@ class Rollout:
         )
 
     def _see(self, step: int, observation: Observation) -> None:
+        state = self._adapter.raw_state(observation)
+        self._check("the robot's state", state, step)
         self._observations[step] = self._adapter.observe(observation, self._prompt)
-        self._states[step] = self._adapter.raw_state(observation)
+        for name, image in self._observations[step]["image"].items():
+            self._check(f"the image {name}", image, step)
+        self._states[step] = state
+
+    def _check(self, what: str, numbers: np.ndarray, step: int, **beside: np.ndarray) -> None:
+        """Raises NotFinite naming the task and the step, with the numbers, those beside, and what was seen last."""
+        if numbers.dtype.kind != "f" or np.isfinite(numbers).all():
+            return
+        seen = self._observations[max(self._observations)] if self._observations else {"image": {}}
+        images = {f"image/{name}": image for name, image in seen["image"].items()}
+        scene = np.array([self.start.scene_seed], np.int64)
+        arrays = {"not_finite": np.asarray(numbers), **beside, **images, "scene_seed": scene}
+        arrays |= {f"state/{at}": state for at, state in self._states.items()}
+        raise NotFinite(f"{what} is not finite at step {step} of '{self._prompt}'", arrays)

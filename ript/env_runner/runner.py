@@ -1,7 +1,7 @@
 """Runs a policy on a simulator: one batched inference per chunk of executed steps."""
 
 import logging
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,11 @@ import numpy as np
 
 from ript.checks import in_range, whole_number
 from ript.env_runner.episode import Episode, Stride
+from ript.env_runner.failure import MOST_IN_A_ROW, EnvironmentFailure
 from ript.env_runner.player import Player, PlayOptions
 from ript.env_runner.policy import Policy
 from ript.env_runner.rollout import RolloutStart
-from ript.env_runner.vec_env import Adapter, Simulator, VecEnv
+from ript.env_runner.vec_env import Adapter, Simulator, Tasks, VecEnv, task_ids
 from ript.env_vars import EnvSettings
 from ript.models.pi0.preprocess import CAMERAS
 from ript.progress import progress_bar
@@ -34,7 +35,7 @@ class Runner:
         rollouts_per_env: evaluation rollouts per task.
         num_parallel_envs: environments that work at the same time.
         max_episode_length: steps after waiting; None is the suite's. A value given is never overwritten.
-        task_names_to_use: tasks of `run`; None is all of the suite.
+        task_names_to_use: tasks of `run`, by name or id, one or several; None is all of the suite.
         num_steps_wait: steps to let objects settle before the episode starts.
         open_loop: executed steps per inference, at most the policy's chunk size; None is the policy's own.
         image_size: side of the camera images in pixels.
@@ -51,7 +52,7 @@ class Runner:
         rollouts_per_env: int = 50,
         num_parallel_envs: int = 2,
         max_episode_length: int | None = None,
-        task_names_to_use: Sequence[str] | None = None,
+        task_names_to_use: Tasks = None,
         num_steps_wait: int = 10,
         open_loop: int | None = None,
         image_size: int = 256,
@@ -75,9 +76,8 @@ class Runner:
         self.rollouts_per_env = rollouts_per_env
         self.num_parallel_envs = num_parallel_envs
         self.max_episode_length: int = max_episode_length or self.benchmark.max_episode_length
-        self.task_names = list(task_names_to_use or self.benchmark.get_task_names())
-        for name in self.task_names:
-            self.benchmark.get_task_id(name)
+        names = self.benchmark.get_task_names()
+        self.task_names = [names[i] for i in task_ids(self.benchmark, task_names_to_use)]
         self.num_steps_wait = num_steps_wait
         self.open_loop = open_loop
         self.image_size = image_size
@@ -183,25 +183,39 @@ class Runner:
         world_size: int = 1,
         cfg_scale: float | None = None,
         video_dir: str | Path = VIDEOS,
+        stop: Callable[[], bool] = lambda: False,
     ) -> dict[str, Tally]:
         """Task → tally of this rank's share of `rollouts_per_env` rollouts on evaluation states.
 
         The first `n_video` rollouts of each task are filmed (`PI0_N_VIDEO` wins), into `video_dir` (`PI0_VIDEO_DIR`
-        wins).
+        wins). It is left when `stop()` says so after a rollout, or when the simulator fails again and again, which is
+        an error in the log: the tallies say how many rollouts there were.
         """
         film = range(n_video if self.settings.n_video is None else self.settings.n_video)
         indices = range(rank, self.rollouts_per_env, world_size)
         tallies = dict.fromkeys(self.task_names, Tally())
         total = len(self.task_names) * len(indices)
         with progress_bar(total=total, desc="evaluation", unit="rollout", disable=not do_tqdm) as bar:
-            for name in self.task_names:
-                for index, episode in self.play_evaluation(name, policy, indices, cfg_scale, film):
+            try:
+                for name, index, episode in self._play_tasks(policy, indices, cfg_scale, film):
                     tallies[name] = tallies[name].add(episode.success, episode.total_reward)
                     self._save_video(video_dir, Film(name, index, episode.success), episode)
                     bar.update()
                     done = sum(tallies.values(), Tally())
                     bar.set_postfix(success=f"{done.k}/{done.n}")
+                    if stop():
+                        break
+            except EnvironmentFailure as failure:
+                played = sum(tally.n for tally in tallies.values())
+                logger.error("evaluation left after %d of %d rollouts: %s", played, total, failure)
         return tallies
+
+    def _play_tasks(
+        self, policy: Policy, indices: Sequence[int], cfg_scale: float | None, film: Container[int]
+    ) -> Iterator[tuple[str, int, Episode]]:
+        for name in self.task_names:
+            for index, episode in self.play_evaluation(name, policy, indices, cfg_scale, film):
+                yield name, index, episode
 
     def play_evaluation(
         self,
@@ -213,13 +227,33 @@ class Runner:
     ) -> Iterator[tuple[int, Episode]]:
         """Evaluation rollouts of one task: `(index, episode)` as each ends.
 
+        When an environment fails, all are made anew and what was being played is played again, from the same start
+        with the same noise: what breaks down now and then leaves no gap. Raises EnvironmentFailure when more than
+        `MOST_IN_A_ROW` fail without an episode between them.
+
         Args:
             indices: which rollouts; see `evaluation_scene`.
             cfg_scale: guidance scale; None is the runner's.
             film: which of them record video frames.
         """
-        if not indices:
-            return
+        missing = list(indices)
+        failures = 0
+        while missing:
+            try:
+                for index, episode in self._play_indices(task_name, policy, list(missing), cfg_scale, film):
+                    failures = 0
+                    missing.remove(index)
+                    yield index, episode
+            except EnvironmentFailure as failure:
+                self.close()
+                failures += 1
+                if failures > MOST_IN_A_ROW:
+                    raise
+                logger.warning("%s: the simulators are started anew: %s", task_name, failure)
+
+    def _play_indices(
+        self, task_name: str, policy: Policy, indices: Sequence[int], cfg_scale: float | None, film: Container[int]
+    ) -> Iterator[tuple[int, Episode]]:
         pool, task_id, _ = self.create_env(task_name)
         player = self._player(pool, task_id, policy, self.cfg_scale if cfg_scale is None else cfg_scale)
         starts = [self._evaluation_start(task_id, index, film=index in film) for index in indices]

@@ -180,11 +180,23 @@ class Simulator(Protocol):
         """The conventions for a policy with these statistics; `delta_actions`: relative to the chunk's start state."""
 
 
-def select_tasks(benchmark: Benchmark, wanted: Sequence[str] | None) -> list[int]:
-    """Ids of tasks given by name or id; all tasks for None. Raises ValueError for tasks that do not exist."""
+Tasks = str | int | Sequence[str | int] | None
+"""Tasks as users give them: names or ids, one or several; None is all of the suite."""
+
+
+def task_ids(benchmark: Benchmark, wanted: Tasks) -> list[int]:
+    """Ids of the tasks, each once, in the order given. Raises ValueError for tasks that do not exist, or none."""
     if wanted is None:
         return list(range(len(benchmark.get_task_names())))
-    ids = [int(task) if task.isdecimal() else benchmark.get_task_id(task) for task in wanted]
+    several = [wanted] if isinstance(wanted, str | int) else wanted
+    if not several:
+        raise ValueError("no task is named: null is all tasks of the suite")
+    ids = [int(task) if str(task).isdecimal() else benchmark.get_task_id(str(task)) for task in several]
     for task_id in ids:
         benchmark.get_language(task_id)
-    return sorted(set(ids))
+    return list(dict.fromkeys(ids))
+
+
+def select_tasks(benchmark: Benchmark, wanted: Tasks) -> list[int]:
+    """`task_ids` in ascending order."""
+    return sorted(task_ids(benchmark, wanted))

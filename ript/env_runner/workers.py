@@ -20,6 +20,8 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final, NoReturn
 
+from ript.env_runner.failure import EnvironmentFailure
+
 logger = logging.getLogger(__name__)
 
 Request = Any
@@ -38,7 +40,7 @@ _GRACE_S = 5.0
 """How long a worker may take to close its environment before it is terminated."""
 
 
-class WorkerError(RuntimeError):
+class WorkerError(EnvironmentFailure):
     """A worker process failed: its environment raised, it died, or it did not answer in time.
 
     If its environment raised an OSError (a full disk), that is the `__cause__`.

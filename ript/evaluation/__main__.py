@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ript import checks
+from ript.env_runner.failure import EnvironmentFailure
 from ript.policy_options import add_policy_options
 
 _GOES_ON = "Every episode that ended is kept; the same command goes on from there."
@@ -97,7 +98,6 @@ def _evaluate(options: argparse.Namespace) -> None:
     try:
         check_options(options)
         # Here, because a simulator process imports what this module imports at its top.
-        from ript.env_runner.workers import WorkerError
         from ript.evaluation.evaluate import open_log, play, prepare, summarize
 
         evaluation = prepare(options)
@@ -111,9 +111,9 @@ def _evaluate(options: argparse.Namespace) -> None:
         except KeyboardInterrupt:
             summarize(evaluation.folder)
             raise
-        except WorkerError as error:
+        except EnvironmentFailure as error:
             summarize(evaluation.folder)
-            print(f"{error}\n{_GOES_ON}", file=sys.stderr)
+            print(f"error: {error.brief}\n{_GOES_ON}", file=sys.stderr)
             sys.exit(1)
         summarize(evaluation.folder)
 

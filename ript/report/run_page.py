@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
 from ript.report.run_folder import Line, RunFolder, read_run, step_folder
 from ript.report.run_plots import gradient_plot, loss_plot, memory_plot, success_plots, time_plot
@@ -49,6 +50,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def _listed(tasks: Any) -> str:
+    if tasks is None:
+        return "all"
+    return ", ".join(map(str, tasks)) if isinstance(tasks, ListConfig) else str(tasks)
+
+
 def _overview(run: RunFolder) -> Table:
     def value(key: str) -> str | None:
         found = OmegaConf.select(run.config, key)
@@ -61,7 +68,7 @@ def _overview(run: RunFolder) -> Table:
     rows: list[tuple[str, str | None]] = [
         ("algorithm", (value("algo.rl_optimizer._target_") or "").rpartition(".")[2]),
         ("suite", value("task.benchmark_name")),
-        ("tasks", ", ".join(tasks) if tasks else "all"),
+        ("tasks", _listed(tasks)),
         ("policy", "random weights" if value("algo.random_weights") == "True" else policy),
         ("seed", value("seed")),
         ("iterations", f"{done} of {planned}" if planned else str(done)),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ript.models.pi0.dims import STATE_DIM
+from ript.models.pi0.dims import MAX_ASPECT, STATE_DIM
 from ript.models.pi0.norm_stats import NormStats
 from ript.serve.codec import MessageError
 
@@ -14,8 +14,6 @@ IMAGE_KEYS = {"base_0_rgb": "observation/image", "left_wrist_0_rgb": "observatio
 """π0's camera name → key of a request. The images are upright: the client has turned LIBERO's by 180°."""
 STATE_KEY, PROMPT_KEY = "observation/state", "prompt"
 KEYS = (*IMAGE_KEYS.values(), STATE_KEY, PROMPT_KEY)
-MAX_ASPECT = 8
-"""A longer image would have no pixels left once it is fitted into the network's square."""
 MAX_STATE = 1e6
 """Metres and radians; far outside any robot, and safe in float32 after normalisation."""
 

@@ -19,7 +19,7 @@ import ript.simulators
 from ript.checks import one_of
 from ript.env_runner.vec_env import Simulator
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the collector's processes import this module, and need no network
     from ript.env_runner.runner import Runner
 
 
@@ -37,7 +37,7 @@ def make_simulator(suite: str) -> Simulator:
 
 def make_runner(benchmark_name: str, *args: Any, **options: Any) -> Runner:
     """The runner on a suite of any simulator; see `Runner` for the arguments."""
-    from ript.env_runner.runner import Runner  # here, since simulator processes need no torch
+    from ript.env_runner.runner import Runner
 
     return Runner(make_simulator(benchmark_name), *args, **options)
 

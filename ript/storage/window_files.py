@@ -47,13 +47,25 @@ def _columns(windows: Sequence[Window]) -> dict[str, np.ndarray]:
         "episode_id": [window.episode_id for window in windows],
         "start": [window.start for window in windows],
     }
+    arrays = {name: np.stack(column) for name, column in columns.items()}
     for name in windows[0].observation["image"]:
-        columns[f"image/{name}"] = [window.observation["image"][name] for window in windows]
-    return {name: np.stack(column) for name, column in columns.items()}
+        images = [window.observation["image"][name] for window in windows]
+        if len({image.shape for image in images}) == 1:
+            arrays[f"image/{name}"] = np.stack(images)
+        else:
+            arrays |= {f"image/{name}/{row}": image for row, image in enumerate(images)}
+    return arrays
 
 
 def _window(arrays: dict[str, np.ndarray], prompts: Sequence[str], row: int) -> Window:
-    images = {name.removeprefix("image/"): arrays[name][row] for name in arrays if name.startswith("image/")}
+    images = {}
+    for name in arrays:
+        if name.startswith("image/"):
+            camera, _, own_row = name.removeprefix("image/").partition("/")
+            if not own_row:
+                images[camera] = arrays[name][row]
+            elif int(own_row) == row:
+                images[camera] = arrays[name]
     return Window(
         {"image": images, "state": arrays["state"][row], "prompt": prompts[row]},
         arrays["actions"][row],

@@ -34,8 +34,9 @@ class Parts:
 
 def check_config(cfg: DictConfig) -> None:
     """Raises ValueError for values that no part's constructor looks at."""
+    whole_number("rollout.rollouts_per_env", cfg.rollout.rollouts_per_env, 1)
     whole_number("seed", cfg.seed, 0)
-    in_range("seed", cfg.seed, 0, 2**32 - 1)
+    in_range("seed", cfg.seed, 0, 2**32 - 1 - cfg.rollout.rollouts_per_env)  # each rollout's scene adds its number
     whole_number("num_threads", cfg.num_threads, 1)
     for key in ("n_steps", "rollout_steps", "save_interval", "log_interval", "cut", "keep_checkpoints"):
         whole_number(f"training.{key}", cfg.training[key], 1)

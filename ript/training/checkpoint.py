@@ -7,14 +7,16 @@ checkpoints/step_000010/
     COMPLETE       written last
 """
 
+import io
 import logging
 import os
 import pickle
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 
@@ -22,6 +24,7 @@ from ript.distributed import Distributed
 
 logger = logging.getLogger(__name__)
 
+_MALFORMED = (LookupError, TypeError, AttributeError)
 MARKER, STATE, POLICY = "COMPLETE", "training.pt", "policy"
 VERSION = 2
 """Of the state; 1 had no version, and the average's tensors in it were the trained weights'."""
@@ -39,23 +42,67 @@ def save_checkpoint(
 ) -> Path:
     """Writes `root/step_NNNNNN`, then removes all but the newest `keep` checkpoints and any leftovers. A collective.
 
-    Rank 0 calls `save_policy(folder)` and writes `state`; every rank calls `save_arrays(folder)`.
+    Rank 0 calls `save_policy(folder)` and writes `state`; every rank calls `save_arrays(folder)`. Raises OSError naming
+    the checkpoint when the disk does not take it; those that were there stay, and what was written of it is removed.
     """
     target = root / f"step_{step:06d}"
     temporary = root / f".{target.name}.tmp"
-    if distributed.is_main:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    distributed.barrier()
-    save_arrays(temporary)
-    distributed.barrier()
-    if distributed.is_main:
-        save_policy(temporary / POLICY)
-        torch.save({**state, "version": VERSION}, temporary / STATE)
-        _publish(temporary, target)
-        _prune(root, keep, target)
-    distributed.barrier()
+    with _removed_on_failure(temporary, target):
+        if distributed.is_main:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        distributed.barrier()
+        save_arrays(temporary)
+        distributed.barrier()
+        if distributed.is_main:
+            save_policy(temporary / POLICY)
+            _save_state({**state, "version": VERSION}, temporary / STATE)
+            _publish(temporary, target)
+            _prune(root, keep, target)
+        distributed.barrier()
     return target
+
+
+@contextmanager
+def _removed_on_failure(temporary: Path, target: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        # The libraries written in Rust have exceptions of their own for what the system says.
+        if isinstance(error, OSError) or "(os error " in str(error):
+            raise OSError(f"{target} could not be written: {error}") from error
+        raise
+
+
+def _save_state(state: dict[str, Any], path: Path) -> None:
+    """`torch.save`, whose own error does not say what the system said."""
+    with path.open("wb") as file:
+        writer = _Writer(file)
+        try:
+            torch.save(state, cast(BinaryIO, writer))
+        except RuntimeError as error:
+            raise (writer.error or error) from error
+
+
+class _Writer(io.RawIOBase):
+    """Passes on what is written, and remembers the first error."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """As any file's."""
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+    def flush(self) -> None:
+        """As any file's."""
+        self._file.flush()
 
 
 def complete_checkpoints(root: Path) -> list[Path]:
@@ -91,10 +138,15 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"training state not found: {path}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, struct.error, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, pickle.UnpicklingError, struct.error, EOFError, ValueError, *_MALFORMED) as error:
         raise ValueError(f"{path}: damaged training state ({_first_line(error)})") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{path}: damaged training state (it is no mapping)")
     if "version" not in state:
-        return _upgraded(state)
+        try:
+            return _upgraded(state)
+        except _MALFORMED as error:
+            raise ValueError(f"{path}: damaged training state ({error!r})") from error
     if state["version"] != VERSION:
         raise ValueError(f"{path}: version {state['version']} of the training state is not known; this is {VERSION}")
     return state

@@ -1,6 +1,7 @@
 """The learner: everything that changes the policy's weights, in one place, which saves and restores it."""
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,12 +15,26 @@ from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.checks import in_range, whole_number
 from ript.distributed import Distributed
 from ript.storage.batch import Batch
+from ript.storage.windows import Window
 from ript.training.schedule import Schedule
 from ript.training.weight_average import WeightAverage, copy_tensors
 
 logger = logging.getLogger(__name__)
 
 Seed = tuple[int, ...]
+
+
+MOST_SKIPPED = 3
+"""So many gradient steps in a row may be skipped because their gradient is not finite; one more ends the run."""
+
+
+class NotFiniteGradient(RuntimeError):
+    """Gradient after gradient is NaN or Inf; nothing was stepped."""
+
+    def __init__(self, message: str, windows: Sequence[Window]) -> None:
+        super().__init__(message)
+        self.windows = windows
+        """Of this rank, in the last of these steps."""
 
 
 class LossTerms(Protocol):
@@ -52,6 +67,8 @@ class Learner:
 
     iteration: int
     """Iterations done."""
+    skipped: int
+    """Gradient steps that were skipped since the last that was not."""
 
     def __init__(
         self,
@@ -70,7 +87,7 @@ class Learner:
         self.schedule, self.average = schedule, average
         self.optimizer_batch_size, self.gradient_clip = optimizer_batch_size, gradient_clip
         self.distributed = distributed or Distributed()
-        self.iteration = 0
+        self.iteration, self.skipped = 0, 0
         self._set_rates()
 
     @classmethod
@@ -82,7 +99,8 @@ class Learner:
         """One gradient step on Σ weight · mean loss over the windows of all ranks. A collective.
 
         Returns this rank's sums of losses, and the gradient norms and what clipping kept of them (a share), which are
-        of all ranks. Raises RuntimeError for a gradient that is not finite, before anything is stepped.
+        of all ranks. A step whose gradient is not finite is skipped: weights, optimizers and average stay as they were,
+        and `{"skipped": 1}` is all that is returned. Raises NotFiniteGradient after more than `MOST_SKIPPED` in a row.
         """
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
@@ -90,9 +108,11 @@ class Learner:
         for loss, batch, weight in terms:
             if weight:
                 self.accumulate(loss, batch, weight, seed, sums)
-        for group, parameters in self.policy.trainable_params.items():
-            self.distributed.sum_gradients(parameters)
-            norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip, error_if_nonfinite=True))
+        norms = self._clip()
+        if not all(math.isfinite(norm) for norm in norms.values()):
+            return self._skip(terms)
+        self.skipped = 0
+        for group, norm in norms.items():
             sums[f"gradient_norm_{group}"] = norm
             sums[f"gradient_kept_{group}"] = self.gradient_clip / max(norm, self.gradient_clip)
         for optimizer in self.optimizers.values():
@@ -100,6 +120,23 @@ class Learner:
         if self.average is not None:
             self.average.update()
         return sums
+
+    def _clip(self) -> dict[str, float]:
+        """Adds up the gradients of all ranks and clips each group. Returns the norms before. A collective."""
+        norms = {}
+        for group, parameters in self.policy.trainable_params.items():
+            self.distributed.sum_gradients(parameters)
+            norms[group] = float(torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip))
+        return norms
+
+    def _skip(self, terms: Sequence[Term]) -> dict[str, float]:
+        self.skipped += 1
+        if self.skipped > MOST_SKIPPED:
+            windows = [window for _, batch, weight in terms if weight for window in batch.windows]
+            message = f"iteration {self.iteration + 1}: the gradient was not finite in {self.skipped} steps in a row"
+            raise NotFiniteGradient(message, windows)
+        logger.warning("iteration %d: the gradient is not finite, this step is skipped", self.iteration + 1)
+        return {"skipped": 1.0}
 
     def accumulate(self, loss: LossFn, batch: Batch, weight: float, seed: Seed, sums: dict[str, float]) -> None:
         """Adds the gradient of weight · mean loss over the windows of all ranks, and this rank's losses to `sums`.
@@ -131,6 +168,7 @@ class Learner:
         """Optimizers, average, place in the schedule, random state of every rank. A collective."""
         return {
             "iteration": self.iteration,
+            "skipped": self.skipped,
             "factor": self.schedule.factor(self.iteration) if self.schedule else 1.0,
             "optimizers": {group: optimizer.state_dict() for group, optimizer in self.optimizers.items()},
             "average": None if self.average is None else self.average.state_dict(),
@@ -142,7 +180,7 @@ class Learner:
 
         The policy must have been loaded from the same checkpoint. Raises ValueError when other parameters were trained.
         """
-        self.iteration = state["iteration"]
+        self.iteration, self.skipped = state["iteration"], state.get("skipped", 0)
         for group, optimizer in self.optimizers.items():
             _load_optimizer(optimizer, state["optimizers"][group], group)
         if self.schedule is not None:

@@ -1,8 +1,10 @@
 """The training loop: iterate, log, evaluate, save."""
 
 import logging
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,15 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ript.device import choose_device
-from ript.distributed import Distributed
+from ript.distributed import Distributed, fill_in_environment
+from ript.env_runner.failure import EnvironmentFailure
 from ript.locks import LOCK, FolderLock
 from ript.progress import progress_bar
 from ript.report.run_folder import step_folder
-from ript.results.success import describe, merge, summarize
+from ript.results.success import Tally, describe, merge, summarize
 from ript.results.videos import VIDEOS
 from ript.training.build import Parts, build_parts, check_config
 from ript.training.checkpoint import POLICY, find_checkpoint, load_state, save_checkpoint
 from ript.training.diagnosis import Diagnostician
+from ript.training.faults import FAULTS, RunFailed, describe_fault
 from ript.training.interrupt import Interrupt, Interrupted
 from ript.training.memory import MemoryWatch, memory_metrics
 from ript.training.resume import check_changes, set_aside_later
@@ -34,9 +38,13 @@ class InputError(Exception):
 
 
 def run(cfg: DictConfig) -> None:
-    """Trains, or with `algo.eval_only` evaluates once, as the configuration says. Raises InputError for bad input."""
+    """Trains, or with `algo.eval_only` evaluates once, as the configuration says.
+
+    Raises InputError for bad input, RunFailed when a disk or a simulator ends it.
+    """
     try:
         check_config(cfg)
+        fill_in_environment(os.environ)
         device = choose_device(cfg.device)
     except ValueError as error:
         raise InputError(error) from error
@@ -57,26 +65,26 @@ def run(cfg: DictConfig) -> None:
 def _run(cfg: DictConfig, distributed: Distributed) -> None:
     try:
         trainer = Trainer(cfg, distributed)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         raise InputError(error) from error
     try:
-        with logging_redirect_tqdm():
+        with closing(trainer), logging_redirect_tqdm():
             if cfg.algo.eval_only:
-                trainer.evaluate()
+                trainer.evaluate_only()
             else:
                 trainer.train()
-    finally:
-        trainer.close()
+    except FAULTS as error:
+        raise RunFailed(describe_fault(error, trainer.run_dir, distributed.rank)) from error
 
 
 class Trainer:
-    """A run in progress. Raises ValueError or FileNotFoundError for bad input before anything slow starts."""
+    """A run in progress. Raises ValueError or OSError for bad input before anything slow starts."""
 
     def __init__(self, cfg: DictConfig, distributed: Distributed):
         self.cfg = cfg
         self.distributed = distributed
-        self.step = 0
-        """Iterations done."""
+        self.step = self.saved = 0
+        """Iterations done; iterations of the newest checkpoint."""
         self.run_dir = run_folder(cfg)
         checkpoint = find_checkpoint(self.run_dir, cfg.training.resume, cfg.training.resume_path)
         state = None if checkpoint is None else load_state(checkpoint)
@@ -97,7 +105,8 @@ class Trainer:
     def train(self) -> None:
         """Iterations up to `training.n_steps`, or `training.cut` of them; the last one is always saved.
 
-        A signal makes the iteration in progress the last one, and raises Interrupted after it was saved.
+        A signal makes the iteration in progress the last one, or ends the evaluation in progress; Interrupted is raised
+        after all was saved. When the simulator fails again and again, what is done is saved too.
         """
         cfg = self.cfg.training
         last = cfg.n_steps if cfg.cut is None else min(cfg.n_steps, self.step + cfg.cut)
@@ -106,23 +115,48 @@ class Trainer:
         bar = progress_bar(total=cfg.n_steps, initial=self.step, desc="iterations", disable=hidden)
         with bar, Interrupt() as interrupt:
             if self.step == 0 and self.cfg.rollout.enabled and self.cfg.rollout.at_start:
-                self.evaluate()
+                self.evaluate(interrupt)
+                self._end_if_stopped(interrupt)
             while self.step < last:
-                self._iterate(data_iterator)
+                try:
+                    self._iterate(data_iterator)
+                except EnvironmentFailure:
+                    self._save_what_is_done()
+                    raise
                 bar.update()
-                stopped = self.distributed.max(interrupt.received)
-                if stopped or self._is_due(cfg.save_interval, last):
+                if self._is_due(cfg.save_interval, last):
                     self.save()
-                if stopped:
-                    raise Interrupted(128 + stopped)
+                self._end_if_stopped(interrupt)
                 if self.cfg.rollout.enabled and self._is_due(self.cfg.rollout.interval, last):
-                    self.evaluate()
+                    self.evaluate(interrupt)
+                    self._end_if_stopped(interrupt)
+
+    def _end_if_stopped(self, interrupt: Interrupt) -> None:
+        """Saves and raises Interrupted on all ranks, if one of them got a signal. A collective."""
+        stopped = self.distributed.max(interrupt.received)
+        if stopped:
+            self._save_what_is_done()
+            raise Interrupted(128 + stopped)
+
+    def _save_what_is_done(self) -> None:
+        if self.step > self.saved:
+            self.save()
 
     def _is_due(self, interval: int, last: int) -> bool:
         return self.step % interval == 0 or self.step == last
 
-    def evaluate(self) -> dict[str, Any]:
-        """Success on the benchmark's evaluation states, over all ranks; logged, and returned on every rank."""
+    def evaluate_only(self) -> None:
+        """One evaluation; a signal ends it at once. Raises EnvironmentFailure if it is not whole."""
+        missing = self.evaluate()["missing"]
+        if missing:
+            raise EnvironmentFailure(f"{missing} rollouts of the evaluation were not played; the log says why")
+
+    def evaluate(self, interrupt: Interrupt | None = None) -> dict[str, Any]:
+        """Success on the benchmark's evaluation states, over all ranks; logged, and returned on every rank.
+
+        `missing` says how many rollouts the simulator failed to play. A signal ends it without a result.
+        """
+        stop: Callable[[], bool] = (lambda: False) if interrupt is None else (lambda: bool(interrupt.received))
         start = time.perf_counter()
         with self.parts.learner.acting():
             tallies = self.parts.env_runner.evaluate(
@@ -133,18 +167,28 @@ class Trainer:
                 world_size=self.distributed.world_size,
                 cfg_scale=self.cfg.rollout.cfg_scale,
                 video_dir=self.run_dir / VIDEOS / step_folder(self.step),
+                stop=stop,
             )
-        by_task = merge(self.distributed.gather(tallies))
+        parts = self.distributed.gather((tallies, stop()))
+        by_task = merge([part for part, _ in parts])
         result = summarize(by_task)
+        result["missing"] = self._asked_for(by_task) - result["rollout"]["rollout_count"]
+        if any(stopped for _, stopped in parts):
+            logger.info("evaluation after %d steps left: success so far %s", self.step, describe(result))
+            return result
         counts = {f"rollout_count/{name}": tally.n for name, tally in by_task.items()}
         counts |= {f"success_count/{name}": tally.k for name, tally in by_task.items()}
         rates = {f"rollout_success_rate/{name}": rate for name, rate in result["rollout_success_rate"].items()}
-        seconds = {"time/evaluation_s": time.perf_counter() - start}
+        seconds = {"time/evaluation_s": time.perf_counter() - start, "rollout_missing": result["missing"]}
         self.log.log(self.step, "eval", {**result["rollout"], **rates, **counts, **seconds})
         if self.distributed.is_main:
-            logger.info("evaluation after %d steps: success %s", self.step, describe(result))
+            missing = f", {result['missing']} rollouts not played" if result["missing"] else ""
+            logger.info("evaluation after %d steps: success %s%s", self.step, describe(result), missing)
         self.report.write()
         return result
+
+    def _asked_for(self, by_task: Mapping[str, Tally]) -> int:
+        return len(by_task) * self.parts.env_runner.rollouts_per_env
 
     def save(self) -> None:
         """Writes a checkpoint. All ranks call it; each part saves what it owns."""
@@ -166,6 +210,7 @@ class Trainer:
                 state=state,
                 save_arrays=parts.rl_optimizer.save_arrays,
             )
+        self.saved = self.step
         if self.distributed.is_main:
             logger.info("checkpoint: %s", path)
         self.report.write()
@@ -192,7 +237,7 @@ class Trainer:
 
     def _restore(self, checkpoint: Path, state: Mapping[str, Any]) -> None:
         parts = self.parts
-        self.step = state["step"]
+        self.step = self.saved = state["step"]
         parts.learner.load_state_dict(state["learner"])
         parts.rl_optimizer.load_state_dict(state["rl_optimizer"])
         parts.rl_optimizer.load_arrays(checkpoint)
@@ -225,5 +270,6 @@ class Trainer:
 def run_folder(cfg: DictConfig) -> Path:
     """Where the run writes. An evaluation has a place of its own, beside the runs, and moves none of them."""
     if not cfg.algo.eval_only:
-        return Path(cfg.paths.run_dir)
-    return Path(cfg.paths.output_dir) / "evaluations" / f"{cfg.paths.run_name}_{time.strftime('%Y%m%d_%H%M%S')}"
+        return Path(cfg.paths.run_dir).expanduser()
+    name = f"{cfg.paths.run_name}_{time.strftime('%Y%m%d_%H%M%S')}"
+    return Path(cfg.paths.output_dir).expanduser() / "evaluations" / name

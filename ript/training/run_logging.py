@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,10 @@ class RunLogger:
         if not self.enabled:
             return
         metrics = {**metrics, "time/elapsed_s": time.perf_counter() - self._began}
-        self._jsonl.write(json.dumps({"step": step, "phase": phase, **metrics}) + "\n")
+        try:
+            self._jsonl.write(json.dumps({"step": step, "phase": phase, **metrics}) + "\n")
+        except OSError as error:
+            raise OSError(f"{self._jsonl.name} could not be written: {error}") from error
         if self._tensorboard is not None:
             for name, value in metrics.items():
                 self._tensorboard.add_scalar(f"{phase}/{name}", value, step)
@@ -56,7 +60,8 @@ class RunLogger:
         """Ends the writers."""
         if not self.enabled:
             return
-        self._jsonl.close()
+        with suppress(OSError):  # what could not be written was told when it was tried
+            self._jsonl.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
         if self._wandb is not None:

@@ -62,5 +62,7 @@ class RunReport:
         try:
             write_report(self._run_dir)
             self._reported = logged
+        except OSError as error:
+            logger.error("the report of %s could not be written: %s", self._run_dir, error)
         except Exception:
             logger.exception("the report of %s could not be written", self._run_dir)

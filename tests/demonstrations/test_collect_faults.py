@@ -1,13 +1,12 @@
 """What can go wrong around a collection: nothing is simulated here."""
 
-import resource
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import largest_file
 
 from ript.demonstrations import collect
 from ript.demonstrations.demonstration_files import TaskFile, Try, write_part
@@ -71,17 +70,6 @@ def test_a_renderer_that_cannot_work_is_refused_in_one_line(
     assert (code, len(lines)) == (2, 1) and f"MUJOCO_GL='{backend}'" in lines[0]
 
 
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Like a full disk, for files of this process above `size` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_what_a_full_disk_cuts_off_is_named_and_removed(
     tmp_path: Path, make_recording: Callable[..., Recording]
 ) -> None:
@@ -106,6 +94,6 @@ def test_a_file_that_a_full_disk_kept_from_growing_is_as_it_was_and_its_parts_st
     with largest_file(len(content) + 4096), pytest.raises(OSError, match=rf"{file.path} could not be written"):
         file.merge()
     assert file.path.read_bytes() == content and file.part(1).exists()
-    assert not list(tmp_path.glob("*.tmp*"))
+    assert not list(tmp_path.glob("*.unfinished"))
     file.merge()
     assert len(file.path.read_bytes()) > len(content)

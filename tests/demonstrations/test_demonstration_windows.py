@@ -3,6 +3,7 @@ import json
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from ript.demonstrations.compute_norm_stats import compute_norm_stats
 from ript.demonstrations.demonstration_files import write_part
@@ -10,6 +11,9 @@ from ript.demonstrations.demonstration_windows import DemonstrationWindows
 from ript.demonstrations.reader import Demonstrations
 from ript.env_runner.pi0_runner_utils import actions_to_env
 from ript.models.pi0.norm_stats import NormStats
+from ript.storage.augment import Augmentation
+from ript.storage.batch import Batch
+from ript.storage.prefix_store import encode_windows
 
 HORIZON = 5
 
@@ -53,6 +57,28 @@ def test_observations_are_those_a_policy_gets(demonstrations, norm_stats, offici
     assert window.observation["prompt"] == "put the bowl on the plate"
 
 
+def test_images_of_any_sizes_learn_together_each_fitted_as_the_policy_fits_it_alone(
+    official_file, norm_stats, tiny_policy
+):
+    larger = official_file.with_name("larger.hdf5")
+    larger.write_bytes(official_file.read_bytes())
+    with h5py.File(larger, "a") as file:
+        for demo in file["data"].values():
+            for camera in ("agentview_rgb", "eye_in_hand_rgb"):
+                images = demo["obs"][camera][()].repeat(5, axis=1).repeat(6, axis=2)
+                del demo["obs"][camera]
+                demo["obs"][camera] = images
+    sources = [Demonstrations(official_file), Demonstrations(larger)]
+    windows = DemonstrationWindows(sources, norm_stats, prompts=["tidy up"] * 2)
+    batch = Augmentation(shift=1).batch(Batch.of([windows[0], windows[20], windows[1]]), (0,))
+    sizes = {window.observation["image"]["base_0_rgb"].shape for window in batch.windows}
+    assert sizes == {(8, 8, 3), (40, 48, 3)}
+    together = encode_windows(tiny_policy, batch.windows).prefix.rows()
+    for window, row in zip(batch.windows, together, strict=True):
+        (alone,) = encode_windows(tiny_policy, [window]).prefix.rows()
+        torch.testing.assert_close(row.keys_values[0][0], alone.keys_values[0][0], atol=1e-5, rtol=1e-5)
+
+
 def test_windows_start_where_there_are_images(make_recording, official_file, norm_stats):
     with h5py.File(official_file, "a") as file:
         write_part(official_file.with_name("part.hdf5"), make_recording(0, length=12, image_every=5))
@@ -67,6 +93,15 @@ def test_prompts_can_replace_the_instruction(demonstrations, norm_stats):
     assert windows[0].observation["prompt"] == "tidy up"
     with pytest.raises(ValueError, match="2 prompts for 1 files"):
         DemonstrationWindows([demonstrations], norm_stats, prompts=["tidy up", "do"])
+
+
+def test_a_file_without_an_instruction_needs_a_prompt(official_file, norm_stats):
+    with h5py.File(official_file, "a") as file:
+        del file["data"].attrs["problem_info"]
+    source = Demonstrations(official_file)
+    assert DemonstrationWindows([source], norm_stats, prompts=["tidy up"])[0].observation["prompt"] == "tidy up"
+    with pytest.raises(ValueError, match=f"{official_file.name}: .*problem_info"):
+        DemonstrationWindows([source], norm_stats)
 
 
 def test_demonstrations_without_images_are_refused(official_file, norm_stats):

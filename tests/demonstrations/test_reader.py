@@ -130,6 +130,21 @@ def _without_demos(file):
         del file["data"][name]
 
 
+def _with_problem_info(text):
+    def spoil(file):
+        file["data"].attrs["problem_info"] = text
+
+    return spoil
+
+
+def _renamed(names):
+    def spoil(file):
+        for before, after in names.items():
+            file["data"].move(before, after)
+
+    return spoil
+
+
 BAD = {
     "no demos": (_without_demos, "data holds no demonstrations"),
     "no data": (_delete("data"), "data holds no demonstrations"),
@@ -139,8 +154,11 @@ BAD = {
     "short states": (_replace("data/demo_0/states", lambda a: a[:5]), "data/demo_0/states has 5 rows"),
     "few images": (_replace("data/demo_1/obs/eye_in_hand_rgb", lambda a: a[:5]), "data/demo_1/obs/eye_in_hand_rgb is"),
     "float images": (_replace("data/demo_0/obs/agentview_rgb", lambda a: a / 255), "data/demo_0/obs/agentview_rgb is"),
+    "no pixels": (_replace("data/demo_0/obs/agentview_rgb", lambda a: a[:, :0]), "data/demo_0/obs/agentview_rgb is"),
     "NaN": (_replace("data/demo_1/obs/ee_states", _with_nan), "data/demo_1/obs/ee_states holds NaN"),
-    "no language": (lambda file: file["data"].attrs.pop("problem_info"), "has no language_instruction"),
+    "no language": (_with_problem_info('{"problem_name": "x"}'), "has no language_instruction"),
+    "no JSON": (_with_problem_info("put it there"), "has no language_instruction"),
+    "only others": (_renamed({"demo_0": "mask", "demo_1": "episode_1"}), "holds no demonstrations demo_<number>"),
 }
 
 
@@ -151,6 +169,31 @@ def test_a_bad_file_is_refused_by_name_and_key(official_file, name):
         spoil(file)
     with pytest.raises(ValueError, match=f"{official_file.name}.*{message}"):
         Demonstrations(official_file)
+
+
+def test_a_file_without_attributes_as_openvlas_script_writes_it_is_read(official_file):
+    with h5py.File(official_file, "a") as file:
+        for node in (file["data"], file["data/demo_0"], file["data/demo_1"]):
+            for name in list(node.attrs):
+                del node.attrs[name]
+        file["data"].move("demo_1", "demo_4")  # it leaves out what failed
+        first = file["data/demo_4/states"][0]
+    demonstrations = Demonstrations(official_file)
+    assert demonstrations.language is None
+    assert [demo.name for demo in demonstrations] == ["demo_0", "demo_4"]
+    np.testing.assert_array_equal(demonstrations[1].start_state, first)
+
+
+def test_what_lies_beside_the_demonstrations_is_left_out_and_named(official_file, caplog):
+    with h5py.File(official_file, "a") as file:
+        file["data/mask/train"] = np.array([b"demo_0"])
+    assert len(Demonstrations(official_file)) == 2
+    assert f"{official_file}: data/mask left out" in caplog.text
+
+
+def test_hidden_files_of_macos_are_no_demonstrations(official_file):
+    official_file.with_name(f"._{official_file.name}").write_bytes(b"\0\5\x16\7")
+    assert find_demonstrations([official_file.parent]) == [official_file]
 
 
 def test_a_truncated_file_is_refused(official_file):

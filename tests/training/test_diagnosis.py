@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import planar
+import plane
 import pytest
 from planar_run import planar_config
 
@@ -164,7 +164,7 @@ def test_only_rank_0_speaks_and_writes(tmp_path: Path, caplog: pytest.LogCapture
 def test_a_run_that_never_succeeds_says_so(
     tmp_path: Path, tiny_policy_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(planar, "RADIUS", 0.0)
+    monkeypatch.setattr(plane, "RADIUS", 0.0)
     with caplog.at_level(logging.WARNING):
         run(planar_config(tmp_path / "run", tiny_policy_folder, "rollout.enabled=false"))
     assert [(line["step"], line["name"]) for line in diagnoses_of(tmp_path / "run")] == [(1, "all_groups_failed")]

@@ -275,6 +275,14 @@ def killed_and_resumed(distributed: Distributed, folder: Path, policy: Path, ove
     return all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_demonstrations_of_another_image_size_are_learned_from_beside_rollouts(
+    tmp_path: Path, tiny_policy_folder: Path
+) -> None:
+    larger = "algo.demonstration_windows._target_=planar_run.demonstrated_larger"
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *EVERYTHING, larger, "training.n_steps=2"))
+    assert lines_of(tmp_path / "run", "train")[-1]["gradient_steps"] > 0
+
+
 @pytest.mark.parametrize("overrides", [EVERYTHING, SFT], ids=["cfg_flow", "sft"])
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_killed_run_with_every_option_on_goes_on_without_a_trace(
@@ -323,6 +331,22 @@ def as_version_1(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("tasks", ["[1]", "1", "reach_the_top", "[reach_the_top]", "'1'"])
+def test_tasks_are_named_as_in_an_evaluation(tmp_path: Path, tiny_policy_folder: Path, tasks: str) -> None:
+    options = (f"task.task_names_to_use={tasks}", "training.n_steps=1", "algo.demo_batch_size=1")
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *options))
+    (line,) = lines_of(tmp_path / "run", "eval")
+    assert line["rollout_count/reach_the_top"] == line["rollout_count"] == 4
+    assert "rl_train_success_rate/reach_the_right" not in lines_of(tmp_path / "run", "train")[0]
+
+
+def test_supervised_training_is_not_resumed_as_reinforcement_learning(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *SFT, "training.n_steps=1", "rollout.enabled=false"))
+    with pytest.raises(InputError, match=r"a resumed run cannot change algo\.rl_optimizer\._target_") as caught:
+        run(planar_config(tmp_path / "run", tiny_policy_folder, "training.resume=true"))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -335,6 +359,12 @@ def as_version_1(state: dict[str, Any]) -> dict[str, Any]:
         ("training.n_steps=0", "training.n_steps=0"),
         ("rollout.interval=0", "rollout.interval=0"),
         ("task.task_names_to_use=[reach_the_left]", "reach_the_left"),
+        ("task.task_names_to_use=reach_the_left", "reach_the_left"),
+        ("task.task_names_to_use=[2]", "task id 2"),
+        ("task.task_names_to_use=[]", "no task"),
+        ("seed=5000000000", "seed=5000000000"),
+        ("seed=4294967295", "seed=4294967295"),
+        ("rollout.rollouts_per_env=0", "rollouts_per_env=0"),
         ("algo.lr_schedule=linear", "constant, cosine"),
         ("algo.pretrained_path=no_such_folder", "no_such_folder"),
         ("algo.norm_stats_path=no_stats.json", "no_stats.json"),

@@ -26,7 +26,7 @@ from ript.models.pi0.lora import LoraSettings, merge_lora
 from ript.models.pi0.modeling import HEADER_MODULES, Pi0FlowModel, Prefix
 from ript.models.pi0.norm_stats import MODES, Mode, NormStats
 from ript.models.pi0.policy_card import PolicyCard
-from ript.models.pi0.preprocess import CAMERAS, check_tokenizer, prepare_image, prepare_prompts
+from ript.models.pi0.preprocess import CAMERAS, check_tokenizer, prepare_images, prepare_prompts
 from ript.models.pi0.stats_source import StatsSource, find_stats
 from ript.models.pi0.usage import KEYS, CardSource, find_card
 
@@ -197,10 +197,7 @@ class PI0_OFT_Policy:
         missing = [name for name in CAMERAS if name not in observation["image"]]
         if missing:
             raise KeyError(f"observation lacks images {missing}; it has {sorted(observation['image'])}")
-        images = [
-            prepare_image(torch.as_tensor(observation["image"][name]).to(self.device), self.image_size)
-            for name in CAMERAS
-        ]
+        images = [prepare_images(observation["image"][name], self.image_size, self.device) for name in CAMERAS]
         values = np.asarray(observation["state"], np.float32)
         in_prompt = values if self.card.discrete_state_input else None
         tokens, mask = prepare_prompts(

@@ -193,7 +193,8 @@ def context_loader(
     task_ids = {name: runner.benchmark.get_task_id(name) for name in runner.task_names}
     starts = None
     if context_source == "demonstrations":
-        files = {task_id: Path(demonstrations) / f"{name}_demo.hdf5" for name, task_id in task_ids.items()}
+        folder = Path(demonstrations).expanduser()
+        files = {task_id: folder / f"{name}_demo.hdf5" for name, task_id in task_ids.items()}
         starts = {task_id: Demonstrations(file).starts() for task_id, file in files.items()}
     return ContextLoader(
         list(task_ids.values()), demo_batch_size, seed, starts, contexts_per_task, distributed=distributed

@@ -77,7 +77,10 @@ def update_metrics(
     `totals` are this rank's sums: those of `Learner.step`, of its epochs, and of ranges.
     """
     total = distributed.sum({**totals, "num_windows": num_windows})
+    skipped = totals.get("skipped", 0.0)  # the same on all ranks
+    steps -= int(skipped)
     metrics = {"num_windows": total["num_windows"], "gradient_steps": float(steps)}
+    metrics |= {"gradient_steps_skipped": skipped} if skipped else {}
     for name, key in LOSSES.items():
         metrics |= ratio(key, total.get(f"{name}_sum", 0.0), total.get(f"{name}_count", 0.0))
     for name in ("gradient_norm", "gradient_kept"):

@@ -14,6 +14,8 @@ from ript.algos.rl_optimizers.contexts import Context, ContextLoader, split_cont
 from ript.checks import in_range, whole_number
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
+from ript.env_runner.failure import MOST_IN_A_ROW, EnvironmentFailure, NotFinite
+from ript.env_runner.vec_env import Tasks, task_ids
 from ript.json_files import read_json, write_json
 from ript.progress import progress_bar
 from ript.seeds import Word, entropy
@@ -28,7 +30,7 @@ class RolloutGenerator:
     """Collects `demo_batch_size` groups of `rloo_batch_size` rollouts per rank and step.
 
     Args:
-        env_runner: a runner with `create_env`, `run_policy_in_env`, `benchmark` (see `Pi0LiberoRunner`).
+        env_runner: a runner with `create_env`, `run_policy_in_env`, `close`, `benchmark` (see `Pi0LiberoRunner`).
         rloo_batch_size: K, rollouts per group.
         demo_batch_size: groups per step and rank.
         enable_dynamic_sampling: drop groups whose rewards are all equal, and draw further contexts instead.
@@ -41,7 +43,7 @@ class RolloutGenerator:
         mix_val_init_in_rloo: with `use_val_init`, do so for every other context of each task only.
         rollout_stats_path: JSON file of successes and tries per scene, read at the start and written each step.
         enable_rollout_stats_tracking: keep those statistics.
-        task_names_to_use: leave out contexts of other tasks; None uses all.
+        task_names_to_use: leave out contexts of other tasks, given by name or id; None uses all.
         seed: seeds the policy's noise, one stream per rollout.
     """
 
@@ -58,7 +60,7 @@ class RolloutGenerator:
         mix_val_init_in_rloo: bool = False,
         rollout_stats_path: str | None = None,
         enable_rollout_stats_tracking: bool = False,
-        task_names_to_use: list[str] | None = None,
+        task_names_to_use: Tasks = None,
         seed: int = 0,
         distributed: Distributed | None = None,
     ):
@@ -85,11 +87,12 @@ class RolloutGenerator:
         self.seed = seed
         self.distributed = distributed or Distributed()
         self.use_tqdm = use_tqdm and self.distributed.is_main
-        names = env_runner.benchmark.get_task_names()
-        self.task_ids = [env_runner.benchmark.get_task_id(name) for name in task_names_to_use or names]
+        self.task_ids = task_ids(env_runner.benchmark, task_names_to_use)
         self.rollout_stats = _read_stats(self.rollout_stats_path)
         """Scene hash → [successes, tries], over all runs that shared the file."""
         self.iteration = 0
+        self._failures: list[EnvironmentFailure] = []
+        """Of this step, since the last group that was played to its end."""
 
     @property
     def early_stop_threshold(self) -> int:
@@ -113,9 +116,14 @@ class RolloutGenerator:
         Returns `(episodes, task_ids, valid_mask, samples_checked)`: whole groups of K episodes one after the other,
         the task of each, (N,) bool False for the groups that dynamic sampling dropped (kept so that success rates
         count every rollout), and how many contexts were tried. It may hold fewer groups than asked for, or none.
+
+        A group in which the simulator fails, or gives numbers that are not finite, is dropped without a trace and
+        another context takes its place. Raises EnvironmentFailure, on all ranks, when more than `MOST_IN_A_ROW` fail in
+        a row on any; the loader is then where it was before.
         """
         offers = _Offers(self._batches(batch, data_iterator, dataloader), self.task_ids)
         episodes, accepted = self._rollout_groups(model, offers, reward_function or SuccessReward())
+        self._end_if_broken(offers, dataloader)
         self.iteration += 1
         self._update_stats(episodes)
         if isinstance(dataloader, ContextLoader):
@@ -128,6 +136,7 @@ class RolloutGenerator:
         """The episodes of the groups that were tried, and which groups were accepted."""
         episodes: list[Episode] = []
         accepted: list[bool] = []
+        self._failures = []
         with progress_bar(total=self.demo_batch_size, desc="groups", disable=not self.use_tqdm, leave=False) as bar:
             while True:
                 done = self._is_done(accepted, offers)
@@ -135,7 +144,9 @@ class RolloutGenerator:
                     break
                 if done:
                     continue  # the other ranks still play; this one takes part in their counting
-                group = self._rollout_group(model, offers.take(), reward_function)
+                group = self._try_group(model, offers.take(), reward_function)
+                if group is None:
+                    continue
                 accepted.append(not self.enable_dynamic_sampling or _is_mixed(group))
                 episodes += group
                 bar.update(accepted[-1])
@@ -153,7 +164,38 @@ class RolloutGenerator:
 
     def _is_done(self, accepted: list[bool], offers: "_Offers") -> bool:
         """This rank has what it wants, or may or can try no more."""
-        return sum(accepted) >= self.demo_batch_size or len(accepted) >= self.max_groups_per_step or offers.are_used_up
+        enough = sum(accepted) >= self.demo_batch_size or len(accepted) >= self.max_groups_per_step
+        return enough or self._is_broken or offers.are_used_up
+
+    @property
+    def _is_broken(self) -> bool:
+        return len(self._failures) > MOST_IN_A_ROW
+
+    def _try_group(self, model: Any, offer: "_Offer", reward_function: Any) -> list[Episode] | None:
+        """The group, or None where the simulator failed: it is started anew for the next one."""
+        try:
+            group = self._rollout_group(model, offer, reward_function)
+        except EnvironmentFailure as failure:
+            self._failures.append(failure)
+            self.env_runner.close()
+            logger.warning("context %d is dropped, another takes its place: %s", offer.context.context_id, failure)
+            return None
+        self._failures = []
+        return group
+
+    def _end_if_broken(self, offers: "_Offers", dataloader: Any) -> None:
+        """Raises EnvironmentFailure on all ranks if one of them is broken. A collective."""
+        own = self._failures[-1] if self._is_broken else None
+        found = self.distributed.gather(None if own is None else own.brief)
+        if not any(found):
+            return
+        if isinstance(dataloader, ContextLoader):
+            dataloader.put_back(offer.context for offer in (*offers.taken, *offers.left))
+            dataloader.settle()
+        rank, brief = next((rank, brief) for rank, brief in enumerate(found) if brief)
+        failure = EnvironmentFailure(f"rank {rank}: {MOST_IN_A_ROW + 1} groups in a row failed, the last: {brief}")
+        failure.arrays = {} if own is None else own.arrays
+        raise failure from own
 
     def _all_done(self, done: bool, accepted: int) -> bool:
         """Whether this rank stops. With an early stop, ranks count together after every group: a collective.
@@ -228,6 +270,8 @@ class RolloutGenerator:
         if len(group) != size or len(scenes) != 1:
             raise RuntimeError(f"group of {task_name}: {len(group)} of {size} rollouts in {len(scenes)} scenes")
         scores = [float(reward_function.compute_reward(offer.row, episode, offer.batch)) for episode in group]
+        if not np.isfinite(scores).all():
+            raise NotFinite(f"a reward of {task_name} is not finite: {scores}", {"rewards": np.array(scores)})
         return [replace(episode, score=score) for episode, score in zip(group, scores, strict=True)]
 
     def _update_stats(self, episodes: list[Episode]) -> None:
@@ -258,6 +302,7 @@ class _Offers:
         self._batches, self._task_ids = batches, task_ids
         self.left: deque[_Offer] = deque()
         """Of the batches drawn so far, those not taken."""
+        self.taken: list[_Offer] = []
 
     @property
     def are_used_up(self) -> bool:
@@ -272,7 +317,8 @@ class _Offers:
 
     def take(self) -> _Offer:
         """The next context."""
-        return self.left.popleft()
+        self.taken.append(self.left.popleft())
+        return self.taken[-1]
 
 
 def _is_mixed(group: list[Episode]) -> bool:

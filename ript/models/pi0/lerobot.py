@@ -155,7 +155,7 @@ def _state_files(path: Path) -> list[tuple[str, str]]:
         name = step.get("state_file")
         if name is None:
             continue
-        if not isinstance(name, str) or Path(name).name != name:
+        if not isinstance(name, str) or Path(name).name != name or len(name.encode(errors="replace")) > 255:
             raise ValueError(f"{path}: state_file {name!r} is not the name of a file beside it")
         found.append((str(step.get("registry_name")), name))
     return found

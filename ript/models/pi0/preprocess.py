@@ -13,6 +13,13 @@ CAMERAS = ("base_0_rgb", "left_wrist_0_rgb")
 BOS, PAD = 2, 0
 
 
+def prepare_images(images: np.ndarray | Sequence[np.ndarray], size: int, device: torch.device) -> Tensor:
+    """Images (B, H, W, 3) uint8, or B of sizes of their own (H, W, 3) → (B, 3, size, size): see `prepare_image`."""
+    if isinstance(images, np.ndarray | Tensor):
+        return prepare_image(torch.as_tensor(images).to(device), size)
+    return torch.cat([prepare_image(torch.as_tensor(image)[None].to(device), size) for image in images])
+
+
 def prepare_image(image: Tensor, size: int) -> Tensor:
     """uint8 (B, H, W, 3) → float (B, 3, size, size) in [-1, 1]; the aspect is kept, the border is -1."""
     if image.dtype != torch.uint8 or image.shape[-1] != 3:

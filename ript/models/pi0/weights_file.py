@@ -148,7 +148,7 @@ def _file_names(index: Path, listed: Iterable[object]) -> list[str]:
     """The files of an index; they lie beside it."""
     names = []
     for name in listed:
-        if not isinstance(name, str) or Path(name).name != name:
+        if not isinstance(name, str) or Path(name).name != name or len(name.encode(errors="replace")) > 255:
             raise ValueError(f"{index}: weight_map names {name!r}, which is not the name of a file beside it")
         names.append(name)
     return sorted(set(names))

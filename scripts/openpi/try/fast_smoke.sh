@@ -27,14 +27,14 @@ ROLLOUT_ENABLED          rollout.enabled                 bool       true   evalu
 PRETRAIN_PATH            algo.pretrained_path            path       null   checkpoint folder; null: the model that ships
 NORM_STATS               algo.norm_stats_path            path       null   statistics file; null: the checkpoint's own
 SUITE                    task                            suite      small_pi0 the suite: a file of config/task
-TASKS                    task.task_names_to_use          tasks      pick_up_the_ketchup_and_place_it_in_the_basket tasks to run; null, as when SUITE is set: all of the suite
+TASKS                    task.task_names_to_use          tasks      pick_up_the_ketchup_and_place_it_in_the_basket tasks to run, by name or id; null, as when SUITE is set: all of the suite
 NPROC                    -                               count      1      processes, started by torchrun if more than one
 DRY_RUN                  -                               bool       false  only print the command"
 
 declare -A expected=(
   [count]="a positive integer" ["count|null"]="a positive integer or null" [stride]="a positive integer, last or null"
   [natural]="an integer from 0" [fraction]="a number from 0 to 1" [mode]="concat, bias or token"
-  [bool]="true, false, 1 or 0" [path]="a path" [tasks]="task names, separated by commas, or null"
+  [bool]="true, false, 1 or 0" [path]="a path" [tasks]="task names or ids, separated by commas, or null"
   [suite]="a name such as libero_goal"
 )
 declare -A pattern=(

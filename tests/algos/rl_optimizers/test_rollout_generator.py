@@ -17,6 +17,7 @@ from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.demonstrations.reader import Start
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
+from ript.env_runner.failure import EnvironmentFailure
 
 K = 4
 
@@ -29,6 +30,9 @@ class ScriptedRunner:
         self.successes = successes
         self.scenes, self.seconds = scenes, seconds
         self.asked: list[dict[str, Any]] = []
+
+    def close(self) -> None:
+        self.closed = True
 
     def create_env(self, task_name: str) -> tuple[None, int, int]:
         return None, self.benchmark.get_task_id(task_name), K
@@ -240,6 +244,91 @@ def test_an_early_stop_counts_all_ranks_and_does_not_depend_on_their_speed() -> 
 def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         generate(ScriptedRunner({}), **options)
+
+
+class BreakingRunner(ScriptedRunner):
+    """The simulator dies in these contexts."""
+
+    def __init__(self, *broken: int):
+        super().__init__(dict.fromkeys(range(100), 1))
+        self.broken = broken
+
+    def run_policy_in_env(self, task_name: str, policy: Any, **request: Any) -> Iterator[tuple[bool, float, Episode]]:
+        for number, rollout in enumerate(super().run_policy_in_env(task_name, policy, **request)):
+            if number == 2 and request["noise_seeds"][0][2] in self.broken:
+                raise EnvironmentFailure(f"died in context {request['noise_seeds'][0][2]}")
+            yield rollout
+
+
+@pytest.mark.parametrize("broken", [(0,), (1, 2), (0, 1, 2)])
+def test_a_group_in_which_the_simulator_dies_is_replaced_and_the_others_are_as_without_it(
+    broken: tuple[int, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = BreakingRunner(*broken)
+    (episodes, _, valid_mask, checked), _ = generate(runner, groups=2)
+    kept = [number for number in range(5) if number not in broken][:2]
+    assert checked == 2 and valid_mask.tolist() == [True] * 2 * K
+    assert [episode.episode_id >> 16 for episode in episodes] == sorted(kept * K)
+    assert [r.getMessage()[:20] for r in caplog.records] == [f"context {n} is dropped"[:20] for n in broken if n < 4]
+    whole = ScriptedRunner(dict.fromkeys(range(100), 1))
+    generate(whole, groups=5)
+    by_context = {request["noise_seeds"][0][2]: request for request in whole.asked}
+    assert all(request == by_context[request["noise_seeds"][0][2]] for request in runner.asked)
+
+
+def test_a_simulator_that_dies_again_and_again_ends_the_step_and_the_loader_is_where_it_was() -> None:
+    generator = RolloutGenerator(BreakingRunner(*range(1, 9)), rloo_batch_size=K, demo_batch_size=2, use_tqdm=False)
+    loader = ContextLoader([0, 1], 2)
+    before = loader.state_dict()
+    iterator = iter(loader)
+    with pytest.raises(EnvironmentFailure, match="rank 0: 4 groups in a row failed, the last: died in context 4"):
+        generator.generate_rollouts(None, next(iterator), iterator, loader)
+    assert generator.iteration == 0
+    played = ContextLoader([0, 1], 2)
+    played.load_state_dict(loader.state_dict())
+    fresh = ContextLoader([0, 1], 2)
+    fresh.load_state_dict(before)
+    assert [next(iter(played))["context_id"].tolist() for _ in range(4)] == [
+        next(iter(fresh))["context_id"].tolist() for _ in range(4)
+    ]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_reward_that_is_not_finite_drops_the_group_and_then_ends_the_step(value: float) -> None:
+    class Reward:
+        def compute_reward(self, i: int, episode: Episode, batch: Any) -> float:
+            return value if episode.episode_id % 2 else 0.0
+
+    loader = ContextLoader([0, 1], 2)
+    generator = RolloutGenerator(ScriptedRunner({}), rloo_batch_size=K, demo_batch_size=2, use_tqdm=False)
+    with pytest.raises(EnvironmentFailure, match="a reward of reach_the_top is not finite") as caught:
+        generator.generate_rollouts(None, next(iter(loader)), iter(loader), loader, Reward())
+    assert not np.isfinite(caught.value.arrays["rewards"]).all()
+
+
+def ends_with(distributed: Distributed, early_stop: float) -> str:
+    """What a rank raises whose partner's simulator is broken."""
+    runner = BreakingRunner(*(range(1000) if distributed.rank == 1 else ()))
+    generator = RolloutGenerator(
+        runner,
+        rloo_batch_size=K,
+        demo_batch_size=2,
+        early_stop_percentage=early_stop,
+        use_tqdm=False,
+        distributed=distributed,
+    )
+    loader = ContextLoader([0, 1], 2, distributed=distributed)
+    try:
+        generator.generate_rollouts(None, next(iter(loader)), iter(loader), loader)
+    except EnvironmentFailure as failure:
+        return str(failure)
+    return "nothing"
+
+
+@pytest.mark.parametrize("early_stop", [1.0, 0.9])
+def test_all_ranks_end_together_when_the_simulator_of_one_is_broken(early_stop: float) -> None:
+    first, second = run_ranks(ends_with, 2, early_stop)
+    assert first == second and first.startswith("rank 1: 4 groups in a row failed, the last: died in context")
 
 
 def test_the_real_runner_keeps_a_group_in_one_scene(tiny_policy: Any) -> None:
