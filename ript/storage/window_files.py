@@ -1,6 +1,7 @@
 """Windows in a safetensors file."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,12 @@ from ript.storage.windows import Window
 
 
 def write_windows(path: Path, windows: Sequence[Window], weights: np.ndarray, counts: Sequence[int]) -> None:
-    """Writes windows with their weights (N,), and how many of them belong to each iteration."""
+    """Writes windows with their weights (N,), and how many of them belong to each iteration.
+
+    Raises ValueError for windows of decisions, which are learned from in their own iteration only.
+    """
+    if any(window.decision is not None for window in windows):
+        raise ValueError("replay_iterations must be 1: decisions are learned from in their own iteration only")
     arrays: dict[str, np.ndarray] = {"counts": np.array(counts, np.int64)}
     if windows:
         arrays |= _columns(windows) | {"weight": weights}
@@ -46,6 +52,7 @@ def _columns(windows: Sequence[Window]) -> dict[str, np.ndarray]:
         "advantage": [window.advantage for window in windows],
         "episode_id": [window.episode_id for window in windows],
         "start": [window.start for window in windows],
+        "returns": [window.returns for window in windows],
     }
     for name in windows[0].observation["image"]:
         columns[f"image/{name}"] = [window.observation["image"][name] for window in windows]
@@ -61,4 +68,5 @@ def _window(arrays: dict[str, np.ndarray], prompts: Sequence[str], row: int) -> 
         float(arrays["advantage"][row]),
         int(arrays["episode_id"][row]),
         int(arrays["start"][row]),
+        float(arrays["returns"][row]) if "returns" in arrays else math.nan,  # files written before there were critics
     )
