@@ -13,12 +13,14 @@ import pkgutil
 from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ript.simulators
 from ript.checks import one_of
-from ript.env_runner.runner import Runner
 from ript.env_runner.vec_env import Simulator
+
+if TYPE_CHECKING:
+    from ript.env_runner.runner import Runner
 
 
 def suites() -> Sequence[str]:
@@ -35,6 +37,8 @@ def make_simulator(suite: str) -> Simulator:
 
 def make_runner(benchmark_name: str, *args: Any, **options: Any) -> Runner:
     """The runner on a suite of any simulator; see `Runner` for the arguments."""
+    from ript.env_runner.runner import Runner  # here, since simulator processes need no torch
+
     return Runner(make_simulator(benchmark_name), *args, **options)
 
 

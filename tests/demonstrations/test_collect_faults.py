@@ -95,9 +95,7 @@ def test_what_a_full_disk_cuts_off_is_named_and_removed(
 def test_a_file_that_a_full_disk_kept_from_growing_is_as_it_was_and_its_parts_stay(
     tmp_path: Path, make_recording: Callable[..., Recording]
 ) -> None:
-    scene = tmp_path / "scene.bddl"
-    scene.write_text("(define (problem LIBERO_Tabletop) (:domain robosuite))")
-    file = TaskFile(tmp_path / "task_demo.hdf5", scene, "do it", {"seed": 0})
+    file = TaskFile(tmp_path / "task_demo.hdf5", {"problem_info": "{}"}, {"seed": 0})
     for number in (0, 1):
         file.prepare()
         write_part(file.part(number), make_recording(number, length=200))
