@@ -34,8 +34,8 @@ class AdvantageEstimator:
         rloo_batch_size: K, rollouts per group.
         add_value_head: the policy has a critic.
         gamma, gae_lambda: of `gae`, per chunk.
-        bootstrap: of `gae`: `truncation`: an episode that ran out of time would have gone on, with the value of what it
-            ended at; `none`: its end is an end. Success always is.
+        bootstrap: of `gae`: `none`: running out of time is an end, as it is for who counts successes within a limit;
+            `truncation`: the episode would have gone on, with the value of what it ended at. Success is always an end.
         reward_range: of `grpo`: groups of another mean score are left out.
         normalize_advantages: to mean 0 and standard deviation 1 over the chunks of all ranks.
     """
@@ -45,7 +45,7 @@ class AdvantageEstimator:
     add_value_head: bool = False
     gamma: float = 0.99
     gae_lambda: float = 0.95
-    bootstrap: Literal["truncation", "none"] = "truncation"
+    bootstrap: Literal["truncation", "none"] = "none"
     reward_range: Sequence[float] = (0.1, 0.9)
     normalize_advantages: bool = False
 

@@ -4,8 +4,8 @@
     torchrun --nproc_per_node=8 train_ript_pi0.py --config-name train_rl_pi0_ppo_spatial    # GPUs
 
 Source: PPO (arXiv 1707.06347) and GRPO (arXiv 2402.03300) for flow policies as in π_RL (arXiv 2510.25889). Different
-from π_RL: the random denoising step is drawn per decision from counted seeds; episodes end at success, and a time-out
-is valued rather than taken for an end; every decision weighs alike. `train_rl_pi0_ppo_rlinf` undoes these.
+from π_RL: the random denoising step is drawn per decision, from counted seeds; every decision weighs alike, and each
+iteration has contexts of its own. `train_rl_pi0_ppo_rlinf` undoes the first two.
 """
 
 import math
