@@ -41,7 +41,7 @@ def test_a_run_logs_evaluates_and_leaves_a_final_checkpoint(tmp_path: Path, tiny
     assert all(line["rollout_count"] == 8 for line in evaluations)
     names = [path.name for path in complete_checkpoints(run_dir / "checkpoints")]
     assert names == ["step_000002", "step_000003"]
-    before = load_file(tiny_policy_folder / "model.safetensors")
+    before = weights_in(tiny_policy_folder)
     assert any(not torch.equal(before[name], tensor) for name, tensor in weights_of(run_dir).items())
 
 
