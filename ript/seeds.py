@@ -43,6 +43,8 @@ class Word(IntEnum):
     """Order of a dataset's windows: (seed, epoch)."""
     DEMONSTRATION = 0x9A00_0009
     """Noise on a demonstration's actions: (scene seed,)."""
+    BOOTSTRAP = 0x9A00_000A
+    """Noise of the value of what an episode ended at: (seed, iteration, episode)."""
 
 
 def entropy(word: Word, *numbers: int) -> list[int]:

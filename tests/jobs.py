@@ -24,6 +24,7 @@ from ript.training.learner import Learner
 
 PARTS = {
     "rollout_generator": "ript.algos.rl_optimizers.rollout_generator.RolloutGenerator",
+    "estimator": "ript.algos.rl_optimizers.advantage_estimator.AdvantageEstimator",
     "weighting": "ript.algos.advantages.PositiveWeights",
     "cutter": "ript.storage.windows.WindowCutter",
     "loss": "ript.algos.losses.cfg_flow.CFGFlowLoss",
@@ -113,7 +114,10 @@ def metrics_of_share(distributed: Distributed, folder: Path, shares: list[list[i
     mine, groups = [episodes[i] for i in own], len(own) // 2
     everything = np.ones(len(own), bool)
     benchmark = planar.PlanarBenchmark()
-    metrics = rollout_metrics(distributed, benchmark, mine, everything, groups, policy.norm_stats, group_size=2)
+    advantages = [np.array([advantage]) for advantage in ADVANTAGES[own]]
+    metrics = rollout_metrics(
+        distributed, benchmark, mine, everything, advantages, groups, policy.norm_stats, group_size=2
+    )
     windows = make_optimizer(distributed).make_windows(policy, mine, ADVANTAGES[own])
     sums = window_range_sums(windows, policy.norm_stats)
-    return metrics | update_metrics(distributed, sums, len(windows), steps=1)
+    return metrics | update_metrics(distributed, sums, len(windows), 1, {})

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
 from samples import episode
@@ -49,6 +50,7 @@ def planar_config(run_dir: Path, policy_folder: Path | None, *overrides: str) ->
 
 def run_on(distributed: Distributed, cfg: DictConfig, dies_after: int | None = None) -> None:
     """Trains on ranks that are there already; raises RuntimeError after an iteration, before anything is saved."""
+    torch.manual_seed(cfg.seed)
     trainer = Trainer(cfg, distributed)
     end_iteration = trainer.parts.learner.end_iteration
 

@@ -20,6 +20,7 @@ READ_BY_THE_BUILDER = {
     "num_denoise_steps",
     "optimizer_batch_size",
     "reuse_prefix",
+    "value_lr",
     "warmup_steps",
     "weight_decay",
 }
@@ -30,12 +31,22 @@ def composed(name: str, *overrides: str) -> DictConfig:
         return compose(name, list(overrides))
 
 
-@pytest.mark.parametrize("algo", ["pi0_cfg_rl", "pi0_sft"])
+@pytest.mark.parametrize("algo", ["pi0_cfg_rl", "pi0_ppo", "pi0_grpo", "pi0_nft", "pi0_sft"])
 def test_every_key_has_a_reader(algo: str) -> None:
     cfg = composed("train_base_rl_pi0_cfg", f"algo={algo}").algo
     nodes = {key for key, value in cfg.items() if isinstance(value, DictConfig) and "_target_" in value}
     taken = {name for key in nodes for name in arguments_of(cfg[key]["_target_"])}
     assert set(cfg) - nodes - taken - READ_BY_THE_BUILDER == set()
+
+
+@pytest.mark.parametrize("algo", ["ppo", "grpo"])
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_suites_clipped_configuration_is_the_published_one(algo: str, suite: str) -> None:
+    cfg = composed(f"train_rl_pi0_{algo}_all_task_{suite}").algo
+    assert cfg.lr == 5e-6 and cfg.train_expert_only and cfg.num_denoise_steps == 4
+    assert cfg.rloo_batch_size * cfg.demo_batch_size * 8 == 512  # episodes an iteration on eight cards
+    steps = {"spatial": (240, 5), "object": (240, 5), "goal": (320, 5), "long": (480, 10)}
+    assert (cfg.max_episode_length, cfg.open_loop) == steps[suite]
 
 
 @pytest.mark.parametrize("suite", SUITES)

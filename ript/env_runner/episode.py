@@ -1,5 +1,6 @@
 """The record of one rollout: the one schema that generator, windows, rewards and videos share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -7,6 +8,20 @@ import numpy as np
 
 Stride = int | Literal["last"] | None
 """Where training windows start: every so many steps, where the last chunk does, or (None) where every chunk does."""
+
+
+@dataclass(frozen=True)
+class ChunkDecision:
+    """How one chunk was decided, for algorithms that score it again: see `ript.flow.samplers.Chain`. Arrays only."""
+
+    points: np.ndarray | None = None
+    """(N+1, H, 32) float32, the way from the noise to the actions; None where nothing on it was random."""
+    step: int = -1
+    """The denoising step that was random; -1 where all or none were."""
+    log_prob: np.ndarray | None = None
+    """(H, A) float32, elementwise; None where nothing was random."""
+    value: float | None = None
+    """What the critic expected from here on; None without critic."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,10 @@ class Episode:
     """Unique in the run, over all ranks, for a rollout that is learned from: context · 2¹⁶ + place in its group."""
     score: float = 0.0
     """What the reward function gave it."""
+    decisions: Sequence[ChunkDecision] = ()
+    """(C,) how each chunk was decided."""
+    last_observation: dict[str, Any] | None = None
+    """π0 observation after the last step of an episode that ran out of time, where it was asked for."""
     frames: list[np.ndarray] = field(default_factory=list)
     """(H, W, 3) uint8 video frames, when they were asked for."""
     seconds: float = 0.0
@@ -46,6 +65,14 @@ class Episode:
     def length(self) -> int:
         """Executed steps T."""
         return len(self.actions)
+
+    @property
+    def values(self) -> np.ndarray:
+        """(C,) float64, what the critic expected at each chunk. Raises ValueError where no critic looked on."""
+        values = [decision.value for decision in self.decisions]
+        if not values or None in values:
+            raise ValueError("no critic looked on while this episode was played")
+        return np.array(values, np.float64)
 
     @property
     def total_reward(self) -> float:

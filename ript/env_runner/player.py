@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ript.env_runner.episode import Episode
+from ript.env_runner.episode import ChunkDecision, Episode
 from ript.env_runner.pi0_io import collate_observations
 from ript.env_runner.policy import Policy
-from ript.env_runner.rollout import Rollout, RolloutStart
+from ript.env_runner.rollout import Rollout, RolloutStart, split_decision
 from ript.env_runner.vec_env import Adapter, Chunk, Start, VecEnv
 
 FRAMES_EVERY = 5
@@ -32,9 +32,11 @@ class PlayOptions:
     """Observe this often within a chunk too, for windows closer than chunks; None only where the policy looks."""
     cfg_scale: float = 1.0
     is_positive: int | None = None
-    """See `Policy.select_action`."""
+    """See `Policy.act`."""
     frame_size: int | None = None
     """Side of video frames; None takes the policy's own camera images."""
+    observe_end: bool = False
+    """Observe after the last step of an episode that ran out of time, for the value of what would have followed."""
 
 
 class Player:
@@ -91,20 +93,22 @@ class Player:
                     prompt=self.prompt,
                     adapter=self.adapter,
                     max_episode_length=self.options.max_episode_length,
+                    observe_end=self.options.observe_end,
                     started=started,
                 )
 
     def _play_chunk(self, running: Sequence[Rollout | None]) -> None:
         """One inference for all running rollouts, then their chunks."""
         active = [rollout for rollout in running if rollout is not None]
-        chunks = self.policy.select_action(
+        decision = self.policy.act(
             collate_observations([rollout.observation for rollout in active]),
+            noise=torch.stack([rollout.noise(self.policy.chunk_size) for rollout in active]),
+            generators=[rollout.generator for rollout in active],
             cfg_scale=self.options.cfg_scale,
             is_positive=self.options.is_positive,
-            noise=torch.stack([rollout.noise(self.policy.chunk_size) for rollout in active]),
         )
-        remaining = iter(chunks.float().cpu().numpy())
-        planned = [None if rollout is None else self._chunk(rollout, next(remaining)) for rollout in running]
+        chunks = zip(decision.actions.float().cpu().numpy(), split_decision(decision), strict=True)
+        planned = [None if rollout is None else self._chunk(rollout, *next(chunks)) for rollout in running]
         for rollout, result in zip(running, self.pool.step_chunk(planned), strict=True):
             if rollout is not None and result is not None:
                 rollout.record(result)
@@ -112,8 +116,9 @@ class Player:
     def _start(self, start: RolloutStart) -> Start:
         return Start(start.scene_seed, start.init_state, self.options.num_steps_wait)
 
-    def _chunk(self, rollout: Rollout, chunk: np.ndarray) -> Chunk:
-        planned = replace(rollout.plan(chunk, self.options.open_loop), observe_every=self.options.observe_every)
+    def _chunk(self, rollout: Rollout, chunk: np.ndarray, decision: ChunkDecision) -> Chunk:
+        planned = rollout.plan(chunk, decision, self.options.open_loop)
+        planned = replace(planned, observe_every=self.options.observe_every)
         if rollout.start.film:
             return replace(planned, frame_every=FRAMES_EVERY, frame_size=self.options.frame_size)
         return planned

@@ -1,10 +1,11 @@
 """What the environment knows of a policy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Generator, Tensor
 
+from ript.algos.policies.decision import Decision
 from ript.models.pi0.norm_stats import NormStats
 
 
@@ -38,14 +39,17 @@ class Policy(Protocol):
     def card(self) -> PolicyCard:
         """How its weights are used."""
 
-    def select_action(
+    def act(
         self,
         observation: Mapping[str, Any],
+        noise: Tensor,
+        generators: Sequence[Generator] = (),
+        *,
         cfg_scale: float = 1.0,
         is_positive: int | None = None,
-        noise: Tensor | None = None,
-    ) -> Tensor:
-        """A batch of observations → normalised chunks (B, H, 7).
+    ) -> Decision:
+        """A batch of observations → normalised chunks (B, H, 7), and how they were decided.
 
-        `cfg_scale` 1 is the positive branch alone; `is_positive` 0 or 1 forces one branch; `noise` is (B, H, 32).
+        `noise` is (B, H, 32), `generators` one per observation for what else is random; `cfg_scale` 1 is the positive
+        branch alone; `is_positive` 0 or 1 forces one branch.
         """

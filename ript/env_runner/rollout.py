@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ript.env_runner.episode import Episode
+from ript.algos.policies.decision import Decision
+from ript.env_runner.episode import ChunkDecision, Episode
 from ript.env_runner.failure import NotFinite
 from ript.env_runner.vec_env import Adapter, Chunk, ChunkResult, Observation, StartOfEpisode
 from ript.models.pi0.dims import PADDED_DIM
@@ -35,6 +36,8 @@ class Rollout:
     index: int
     """Its place among the rollouts asked for."""
     start: RolloutStart
+    generator: torch.Generator
+    """Gives all that is random in the policy's decisions, the noise first."""
 
     def __init__(
         self,
@@ -46,18 +49,21 @@ class Rollout:
         prompt: str,
         adapter: Adapter,
         max_episode_length: int,
+        observe_end: bool,
         started: float,
     ):
-        self._generator = torch_generator(start.noise_seed)
+        self.generator = torch_generator(start.noise_seed)
         self.index = index
         self.start = start
         self._task_id, self._prompt = task_id, prompt
         self._init_hash = reset.init_hash
         self._adapter = adapter
         self._max_episode_length = max_episode_length
+        self._observe_end = observe_end
         self._started = started
         self._length = 0
         self._chunks: list[np.ndarray] = []
+        self._decisions: list[ChunkDecision] = []
         self._played: list[np.ndarray] = []
         self._results: list[ChunkResult] = []
         self._observations: dict[int, dict[str, Any]] = {}
@@ -77,9 +83,9 @@ class Rollout:
 
     def noise(self, chunk_size: int) -> Tensor:
         """The noise (chunk_size, 32) of the next chunk."""
-        return torch.randn(chunk_size, PADDED_DIM, generator=self._generator)
+        return torch.randn(chunk_size, PADDED_DIM, generator=self.generator)
 
-    def plan(self, chunk: np.ndarray, open_loop: int) -> Chunk:
+    def plan(self, chunk: np.ndarray, decision: ChunkDecision, open_loop: int) -> Chunk:
         """Takes the policy's normalised chunk (H, 7); returns what the environment is to execute of it.
 
         Raises NotFinite: such an action reaches no simulator.
@@ -88,8 +94,10 @@ class Rollout:
         actions = self._adapter.to_env(chunk, self._states[self._length])[:count]
         self._check("an action of the policy", actions, self._length, chunk=chunk)
         self._chunks.append(chunk)
+        self._decisions.append(decision)
         self._played.append(actions)
-        return Chunk(self._played[-1], observe_last=self._length + count < self._max_episode_length)
+        goes_on = self._length + count < self._max_episode_length
+        return Chunk(self._played[-1], observe_last=goes_on or self._observe_end)
 
     def record(self, result: ChunkResult) -> None:
         """Takes what the environment did with the plan. Raises NotFinite for rewards or states."""
@@ -113,6 +121,8 @@ class Rollout:
             states={step: state for step, state in self._states.items() if step < self._length},
             rewards=np.concatenate([result.rewards for result in self._results]),
             success=self._results[-1].success,
+            decisions=tuple(self._decisions),
+            last_observation=None if self._results[-1].success else self._observations.get(self._length),
             frames=[frame for result in self._results for frame in result.frames],
             seconds=time.perf_counter() - self._started,
         )
@@ -135,3 +145,14 @@ class Rollout:
         arrays = {"not_finite": np.asarray(numbers), **beside, **images, "scene_seed": scene}
         arrays |= {f"state/{at}": state for at, state in self._states.items()}
         raise NotFinite(f"{what} is not finite at step {step} of '{self._prompt}'", arrays)
+
+
+def split_decision(decision: Decision) -> list[ChunkDecision]:
+    """The record of each row of a batch."""
+    rows = len(decision.actions)
+    values = [None] * rows if decision.value is None else decision.value.float().cpu().tolist()
+    if decision.chain is None:
+        return [ChunkDecision(value=value) for value in values]
+    points, log_prob = (part.float().cpu().numpy() for part in (decision.chain.x, decision.chain.log_prob))
+    steps = decision.chain.step.cpu().tolist()
+    return [ChunkDecision(points[row], steps[row], log_prob[row], values[row]) for row in range(rows)]

@@ -42,6 +42,7 @@ class Runner:
         window_stride: observations are recorded every so many steps, where training windows will start; None and
             `last` are where chunks start.
         cfg_scale: guidance scale; 1 is the positive branch alone.
+        observe_end: of rollouts to learn from, observe what an episode that ran out of time ended at.
         seed: seeds evaluation scenes and noise.
         settings: what the `PI0_*` environment variables ask for; they win over the arguments.
     """
@@ -58,6 +59,7 @@ class Runner:
         image_size: int = 256,
         window_stride: Stride = None,
         cfg_scale: float = 1.0,
+        observe_end: bool = False,
         seed: int = 0,
         settings: EnvSettings | None = None,
     ):
@@ -87,6 +89,7 @@ class Runner:
         self.seed = seed
         self.settings = settings or EnvSettings()
         self.cfg_scale = cfg_scale
+        self.observe_end = observe_end
         self._created: tuple[str, VecEnv] | None = None
 
     def adapter(self, policy: Policy) -> Adapter:
@@ -164,7 +167,8 @@ class Runner:
             noise_seeds = noise_seeds or counted
             rows = zip(scene_seeds, all_init_states, noise_seeds, strict=True)
             starts = [RolloutStart(scene, state, noise, film=render) for scene, state, noise in rows]
-        player = self._player(pool, task_id, policy, self.cfg_scale, self._observe_every(policy))
+        options = {"observe_every": self._observe_every(policy), "observe_end": self.observe_end}
+        player = self._player(pool, task_id, policy, self.cfg_scale, **options)
         for episode in player.play(starts):
             yield episode.success, episode.total_reward, episode
 
@@ -264,15 +268,13 @@ class Runner:
         """`(scene_seed, state_index)` of evaluation rollout `index`: the benchmark's states in turn."""
         return self.seed + index, index % len(self.benchmark.get_task_init_states(task_id))
 
-    def _player(
-        self, pool: VecEnv, task_id: int, policy: Policy, cfg_scale: float, observe_every: int | None = None
-    ) -> Player:
+    def _player(self, pool: VecEnv, task_id: int, policy: Policy, cfg_scale: float, **observing: Any) -> Player:
         self.check_policy(policy)
         options = PlayOptions(
             max_episode_length=self.max_episode_length,
             num_steps_wait=self.num_steps_wait,
             open_loop=self._open_loop(policy),
-            observe_every=observe_every,
+            **observing,
             cfg_scale=self.settings.guidance(cfg_scale),
             is_positive=self.settings.is_positive,
             frame_size=FRAME_SIZE if self.settings.render_source == "render" else None,

@@ -32,6 +32,8 @@ class GaussianSteps(ABC):
     """All steps are random, and the log-probability is the mean over them and the initial noise."""
     ignore_last: bool = False
     """The step that ends at the data is never random."""
+    one_step_per_batch: bool = False
+    """All rows have the random step of the first one."""
 
     def __post_init__(self) -> None:
         """Raises ValueError when no step could be random."""
@@ -97,6 +99,8 @@ class GaussianSteps(ABC):
             steps.append(torch.randint(self.random_steps, (), generator=generator))
             draws.append(torch.randn(count, *noise.shape[1:], generator=generator))
         step = torch.full((len(noise),), -1) if self.joint_logprob else torch.stack(steps)
+        if self.one_step_per_batch:
+            step = step[:1].expand(len(noise))
         return step.to(noise.device), torch.stack(draws).to(noise)
 
     def _predict(self, flow: VelocityFn, x: Tensor, step: Tensor) -> tuple[Flow, Normal]:

@@ -7,7 +7,15 @@ from typing import Any
 from omegaconf import ListConfig, OmegaConf
 
 from ript.report.run_folder import Line, RunFolder, read_run, step_folder
-from ript.report.run_plots import gradient_plot, loss_plot, memory_plot, success_plots, time_plot
+from ript.report.run_plots import (
+    actor_plot,
+    critic_plot,
+    gradient_plot,
+    loss_plot,
+    memory_plot,
+    success_plots,
+    time_plot,
+)
 from ript.results.page import Page, Section, Table, Text, Video, Videos, write_page
 from ript.results.success import wilson_interval
 from ript.results.videos import VIDEOS
@@ -33,6 +41,8 @@ def make_page(run: RunFolder) -> Page:
         Section("Success", success_plots(run)),
         Section("Success per task", _task_tables(run)),
         Section("Losses", loss_plot(run)),
+        Section("Policy", actor_plot(run)),
+        Section("Critic", critic_plot(run)),
         Section("Gradients", gradient_plot(run)),
         Section("Time per iteration", time_plot(run)),
         Section("Memory", memory_plot(run)),

@@ -10,7 +10,17 @@ from ript.results.curves import Rates, curves_plot, pool, rates, smoothing_windo
 from ript.results.page import Plot
 
 LOSSES = {"fm_loss": "total", "fm_loss_pos": "positive branch", "fm_loss_uncond": "unconditional branch"}
-GRADIENTS = {"gradient_norm_model": "model", "gradient_norm_header": "header"}
+ACTOR = {
+    "actor/approx_kl": "divergence from the policy that acted, nats",
+    "actor/clip_fraction": "share of clipped ratios",
+}
+NFT = {"actor/positive_loss": "positive", "actor/negative_loss": "negative"}
+CRITIC = {
+    "critic/value_loss": "value loss",
+    "critic/explained_variance": "explained variance",
+    "rollout/returns_mean": "mean return",
+}
+GRADIENTS = {"gradient_norm_model": "model", "gradient_norm_header": "header", "gradient_norm_value": "critic"}
 TIMES = {"time/rollout_s": "rollouts", "time/update_s": "update"}
 MEMORY = {"memory/cpu_gib": "CPU", "memory/gpu_gib": "GPU"}
 
@@ -44,6 +54,21 @@ def success_plots(run: RunFolder) -> list[Plot]:
 def loss_plot(run: RunFolder) -> list[Plot]:
     """Flow-matching losses."""
     return _metrics_plot(run, "losses", "Flow-matching losses; the total is weighted.", LOSSES, "loss")
+
+
+def actor_plot(run: RunFolder) -> list[Plot]:
+    """How far a clipped policy gradient went, or the two losses of NFT."""
+    caption = "How far the policy moved from the one that acted, within an iteration."
+    losses = "Flow losses of the implicit positive and negative policy."
+    return [
+        *_metrics_plot(run, "actor", caption, ACTOR, "nats, share"),
+        *_metrics_plot(run, "nft", losses, NFT, "loss"),
+    ]
+
+
+def critic_plot(run: RunFolder) -> list[Plot]:
+    """What the critic knows."""
+    return _metrics_plot(run, "critic", "The critic: 1 is all of the variance explained, 0 none of it.", CRITIC, "")
 
 
 def gradient_plot(run: RunFolder) -> list[Plot]:

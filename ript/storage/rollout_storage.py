@@ -100,9 +100,14 @@ class RolloutStorage:
             yield batch + self._demonstrations((*seed, step))
 
     def save(self, path: Path) -> None:
-        """Writes what the next iteration will see again: all but the oldest iteration, if they are full."""
+        """Writes what the next iteration will see again: all but the oldest iteration, if they are full.
+
+        Raises ValueError for windows of decisions, which are learned from in their own iteration only.
+        """
         most = (self._iterations.maxlen or 1) - 1
         kept = list(self._iterations)[-most:] if most else []
+        if any(stored.window.decision is not None for iteration in kept for stored in iteration):
+            raise ValueError("replay_iterations must be 1: decisions are learned from in their own iteration only")
         write_windows(
             path,
             [s.window for iteration in kept for s in iteration],

@@ -1,6 +1,7 @@
 """Windows in a safetensors file."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from ript.storage.windows import Window
 
 
 def write_windows(path: Path, windows: Sequence[Window], weights: np.ndarray, counts: Sequence[int]) -> None:
-    """Writes windows with their weights (N,), and how many of them belong to each iteration."""
+    """Writes windows with their weights (N,), and how many of them belong to each iteration.
+
+    How a window's actions were decided is left out.
+    """
     arrays: dict[str, np.ndarray] = {"counts": np.array(counts, np.int64)}
     if windows:
         arrays |= _columns(windows) | {"weight": weights}
@@ -46,6 +50,7 @@ def _columns(windows: Sequence[Window]) -> dict[str, np.ndarray]:
         "advantage": [window.advantage for window in windows],
         "episode_id": [window.episode_id for window in windows],
         "start": [window.start for window in windows],
+        "returns": [window.returns for window in windows],
     }
     arrays = {name: np.stack(column) for name, column in columns.items()}
     for name in windows[0].observation["image"]:
@@ -73,4 +78,5 @@ def _window(arrays: dict[str, np.ndarray], prompts: Sequence[str], row: int) -> 
         float(arrays["advantage"][row]),
         int(arrays["episode_id"][row]),
         int(arrays["start"][row]),
+        float(arrays["returns"][row]) if "returns" in arrays else math.nan,  # files written before there were critics
     )

@@ -1,5 +1,6 @@
-"""Training windows: an observation, the actions that followed, and the episode's advantage."""
+"""Training windows: an observation, the actions that followed, and their advantage."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ript.checks import one_of, whole_number
-from ript.env_runner.episode import Episode, Stride
+from ript.env_runner.episode import ChunkDecision, Episode, Stride
 from ript.env_runner.pi0_io import actions_to_labels
 from ript.models.pi0.norm_stats import NormStats
 
@@ -29,6 +30,10 @@ class Window:
     """The episode's; unique in the run, over all ranks."""
     start: int
     """First step."""
+    returns: float = math.nan
+    """What the critic should have expected at the chunk that `start` lies in; NaN without critic."""
+    decision: ChunkDecision | None = None
+    """How the actions were decided; None where they are not the decided ones but those executed."""
 
 
 def window_starts(episode: Episode, stride: Stride) -> list[int]:
@@ -60,16 +65,25 @@ class WindowCutter:
         whole_number("max_windows_per_episode", self.max_windows_per_episode, 1)
 
     def cut(
-        self, episode: Episode, advantage: float, norm_stats: NormStats, horizon: int = 50, delta_actions: bool = False
+        self,
+        episode: Episode,
+        advantages: float | np.ndarray,
+        norm_stats: NormStats,
+        horizon: int = 50,
+        delta_actions: bool = False,
+        returns: float | np.ndarray = math.nan,
     ) -> Iterator[Window]:
-        """The windows of one episode, of `horizon` actions each.
+        """The windows of one episode, of `horizon` actions each. `advantages` and `returns` are (C,), or one for all.
 
-        Raises KeyError when no observation was recorded at a start, ValueError for a stride that leaves steps out.
+        A window has the advantage of the chunk that it starts in. Raises KeyError when no observation was recorded at a
+        start, ValueError for a stride that leaves steps out.
         """
         if isinstance(self.window_stride, int) and self.window_stride > horizon:
             raise ValueError(
                 f"window_stride={self.window_stride} is not valid: windows of {horizon} actions would leave steps out"
             )
+        ends = np.cumsum(episode.executed)
+        advantages, returns = np.broadcast_to(advantages, ends.shape), np.broadcast_to(returns, ends.shape)
         for start in self._starts(episode, horizon):
             if start not in episode.observations:
                 seen = sorted(episode.observations)
@@ -77,13 +91,40 @@ class WindowCutter:
             executed = episode.actions[start : start + horizon]
             start_state = episode.states[start] if delta_actions else None
             actions, is_pad = padded_labels(executed, horizon, norm_stats, start_state)
-            yield Window(episode.observations[start], actions, is_pad, advantage, episode.episode_id, start)
+            chunk = int(np.searchsorted(ends, start, side="right"))
+            estimate = float(advantages[chunk]), float(returns[chunk])
+            observation = episode.observations[start]
+            yield Window(observation, actions, is_pad, estimate[0], episode.episode_id, start, estimate[1])
 
     def _starts(self, episode: Episode, horizon: int) -> list[int]:
         starts = window_starts(episode, self.window_stride)
         if self.short_windows == "skip":
             starts = [start for start in starts if start + horizon <= episode.length]
         return starts[-self.max_windows_per_episode :] if self.max_windows_per_episode else starts
+
+
+def decided_windows(
+    episode: Episode, advantages: np.ndarray, returns: float | np.ndarray = math.nan
+) -> Iterator[Window]:
+    """One window per chunk, of the actions as they were decided; padding is what was not executed of them.
+
+    `advantages` and `returns` are (C,).
+    """
+    returns = np.broadcast_to(returns, episode.executed.shape)
+    start = 0
+    for chunk, executed in enumerate(episode.executed.tolist()):
+        actions = episode.actions_normalized[chunk]
+        yield Window(
+            episode.observations[start],
+            actions,
+            np.arange(len(actions)) >= executed,
+            float(advantages[chunk]),
+            episode.episode_id,
+            start,
+            float(returns[chunk]),
+            episode.decisions[chunk],
+        )
+        start += executed
 
 
 def padded_labels(

@@ -63,7 +63,8 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
     scope |= {"rollouts_per_env": cfg.rollout.rollouts_per_env, "distributed": distributed}
     runner = scope["runner"] = scope["env_runner"] = build(algo.env_runner, scope, settings=read_env_settings())
     scope["reward_function"] = build(cfg.reward_function, scope)
-    for name in ("rollout_generator", "weighting", "loss", "cutter", "augmentation"):
+    early = ("heads", "estimator", "exploration", "weighting", "loss", "critic_loss", "cutter", "augmentation")
+    for name in ("rollout_generator", *early):
         if name in algo:
             scope[name] = build(algo[name], scope)
     device_id = distributed.device.index if distributed.device.type == "cuda" else None
@@ -77,7 +78,7 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
         if name in algo:
             scope[name] = build(algo[name], scope) if wanted.get(name, True) else None
     rl_optimizer = build(algo.rl_optimizer, scope)
-    distributed.broadcast(policy.model.state_dict().values())
+    distributed.broadcast([*policy.model.state_dict().values(), *policy.heads.state_dict().values()])
     return Parts(policy, runner, rl_optimizer, scope["loader"], make_learner(cfg, policy, distributed))
 
 
@@ -98,7 +99,7 @@ def build(node: DictConfig, scope: Mapping[str, Any], **own: Any) -> Any:
 def make_schedule(cfg: DictConfig) -> Schedule:
     """The learning rates of the run. Raises ValueError."""
     algo = cfg.algo
-    rates = {"model": algo.lr, "header": algo.header_lr}
+    rates = {"model": algo.lr, "header": algo.header_lr, "value": algo.get("value_lr", 0.0)}
     return Schedule(rates, algo.lr_schedule, algo.warmup_steps, cfg.training.n_steps)
 
 

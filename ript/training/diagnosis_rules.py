@@ -37,6 +37,12 @@ CLIPPED = 0.3
 """Share of arm commands beyond ±1: two of six dimensions always. A fast policy saturates one, others now and then."""
 OVERFITTED = 0.2
 """Positive loss of the last epoch, relative to the first: a batch that is learned from, not by heart, keeps more."""
+NOT_ONE = 1e-3
+"""Divergence in nats; float32 rounds a sum over a chunk to about 1e-8."""
+CLIPPED_AWAY = 0.8
+"""Share of ratios outside the clip; runs that learn have 0.1 to 0.5."""
+BLIND = -0.5
+"""Explained variance: 0 is as good as the mean, and a critic of few decisions wavers around it."""
 BLOCK, BLOCKS, RISE = 10, 3, 1.5
 """A loss rises when the means of 3 blocks of 10 iterations do, by this factor in all; single iterations are noisy."""
 HISTORY = BLOCK * BLOCKS
@@ -166,6 +172,42 @@ def rising_loss(history: History) -> Diagnosis | None:
     return None
 
 
+def ratio_not_one(history: History) -> Diagnosis | None:
+    """The first gradient step's ratios say that the policy that is trained is not the one that acted."""
+    divergence = history[-1].get("actor/first_step_kl", 0.0)
+    if divergence < NOT_ONE:
+        return None
+    return Diagnosis(
+        "ratio_not_one",
+        f"before the first gradient step the policy is {divergence:.2g} nats from the one that acted; it should be 0",
+        "the network is not the same when it learns: set lora.dropout=0 and algo.dtype=float32, or report a bug",
+    )
+
+
+def leaving_the_clip(history: History) -> Diagnosis | None:
+    """Most ratios have left the clip for several iterations: the later epochs teach nothing."""
+    shares = _latest(history, "actor/clip_fraction", SEVERAL)
+    if not shares or min(shares) < CLIPPED_AWAY:
+        return None
+    return Diagnosis(
+        "policy_moves_too_fast",
+        f"at least {min(shares):.0%} of the ratios lay outside the clip in {SEVERAL} iterations",
+        "lower algo.lr and algo.header_lr or algo.num_epochs, or set algo.ratio=chunk_mean",
+    )
+
+
+def blind_critic(history: History) -> Diagnosis | None:
+    """The critic knows less than the mean would, after it had time to learn."""
+    known = _latest(history, "critic/explained_variance", HISTORY)
+    if not known or max(known[-BLOCK:]) > BLIND:
+        return None
+    return Diagnosis(
+        "critic_blind",
+        f"the critic explained at most {max(known[-BLOCK:]):.2g} of the returns' variance in {BLOCK} iterations",
+        "raise algo.value_lr, set algo.critic_warmup_steps, or compare within groups: algo.advantage=rloo",
+    )
+
+
 def not_finite(history: History) -> Diagnosis | None:
     """A metric is NaN or infinite. A gradient that is ends the run before its step."""
     names = [name for name, value in history[-1].items() if not math.isfinite(value)]
@@ -184,6 +226,9 @@ RULES: tuple[Rule, ...] = (
     actions_far_off,
     overfitted_batch,
     rising_loss,
+    ratio_not_one,
+    leaving_the_clip,
+    blind_critic,
     not_finite,
 )
 

@@ -95,36 +95,41 @@ class Learner:
         """The learner itself, or one around RIPT's mapping of torch optimizers, with default clipping."""
         return optimizers if isinstance(optimizers, Learner) else cls(policy, optimizers)
 
-    def step(self, terms: Sequence[Term], seed: Seed) -> dict[str, float]:
+    def step(self, terms: Sequence[Term], seed: Seed, groups: Sequence[str] | None = None) -> dict[str, float]:
         """One gradient step on Σ weight · mean loss over the windows of all ranks. A collective.
 
-        Returns this rank's sums of losses, and the gradient norms and what clipping kept of them (a share), which are
-        of all ranks. A step whose gradient is not finite is skipped: weights, optimizers and average stay as they were,
-        and `{"skipped": 1}` is all that is returned. Raises NotFiniteGradient after more than `MOST_SKIPPED` in a row.
+        `groups` are the parameter groups that are stepped, None: all. Returns this rank's sums of losses, where `total`
+        is the first term's, and the gradient norms and what clipping kept of them (a share), which are of all ranks. A
+        step whose gradient is not finite is skipped: weights, optimizers and average stay as they were, and
+        `{"skipped": 1}` is all that is returned. Raises NotFiniteGradient after more than `MOST_SKIPPED` in a row.
         """
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         sums: dict[str, float] = defaultdict(float)
-        for loss, batch, weight in terms:
+        for number, (loss, batch, weight) in enumerate(terms):
             if weight:
-                self.accumulate(loss, batch, weight, seed, sums)
-        norms = self._clip()
+                own: dict[str, float] = defaultdict(float)
+                self.accumulate(loss, batch, weight, seed, own)
+                sums |= {name: value for name, value in own.items() if not (number and name.startswith("total_"))}
+        groups = list(self.optimizers) if groups is None else groups
+        norms = self._clip(groups)
         if not all(math.isfinite(norm) for norm in norms.values()):
             return self._skip(terms)
         self.skipped = 0
         for group, norm in norms.items():
             sums[f"gradient_norm_{group}"] = norm
             sums[f"gradient_kept_{group}"] = self.gradient_clip / max(norm, self.gradient_clip)
-        for optimizer in self.optimizers.values():
-            optimizer.step()
+        for group in groups:
+            self.optimizers[group].step()
         if self.average is not None:
             self.average.update()
         return sums
 
-    def _clip(self) -> dict[str, float]:
+    def _clip(self, groups: Sequence[str]) -> dict[str, float]:
         """Adds up the gradients of all ranks and clips each group. Returns the norms before. A collective."""
         norms = {}
-        for group, parameters in self.policy.trainable_params.items():
+        for group in groups:
+            parameters = self.policy.trainable_params[group]
             self.distributed.sum_gradients(parameters)
             norms[group] = float(torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip))
         return norms

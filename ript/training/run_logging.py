@@ -14,7 +14,10 @@ from ript.json_files import read_lines
 
 logger = logging.getLogger(__name__)
 
-CONSOLE = ("raw_success_rate", "mean_scores", "non_zero_adv_ratio", "num_windows", "fm_loss", "fm_loss_pos")
+CONSOLE = (
+    *("raw_success_rate", "mean_scores", "non_zero_adv_ratio", "num_windows", "fm_loss", "fm_loss_pos"),
+    *("actor/total_loss", "actor/approx_kl", "actor/clip_fraction", "critic/explained_variance"),
+)
 
 
 class RunLogger:

@@ -25,13 +25,13 @@ def episodes_of(policy: PI0_OFT_Policy, count: int = 5, **options: Any) -> list[
 def calls(tiny_policy: PI0_OFT_Policy, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The arguments of every inference."""
     recorded: list[dict[str, Any]] = []
-    select_action = tiny_policy.select_action
+    act = tiny_policy.act
 
     def recording(observation: Any, **kwargs: Any) -> Any:
         recorded.append({"batch": len(observation["prompt"]), **kwargs})
-        return select_action(observation, **kwargs)
+        return act(observation, **kwargs)
 
-    monkeypatch.setattr(tiny_policy, "select_action", recording)
+    monkeypatch.setattr(tiny_policy, "act", recording)
     return recorded
 
 

@@ -135,13 +135,13 @@ def test_denoising_steps_and_guidance_reach_the_policy(
     tiny_policy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    select_action = evaluate.PI0_OFT_Policy.select_action
+    act = evaluate.PI0_OFT_Policy.act
 
     def recording(policy: Any, *args: Any, **kwargs: Any) -> Any:
         seen.append((policy.num_steps, kwargs["cfg_scale"]))
-        return select_action(policy, *args, **kwargs)
+        return act(policy, *args, **kwargs)
 
-    monkeypatch.setattr(evaluate.PI0_OFT_Policy, "select_action", recording)
+    monkeypatch.setattr(evaluate.PI0_OFT_Policy, "act", recording)
     main(command(tiny_policy_folder, tmp_path, "--denoise-steps", "1", "3", "--cfg-scale", "2", "--tasks", "0"))
     assert set(seen) == {(1, 2.0), (3, 2.0)}
 

@@ -38,6 +38,11 @@ HEALTHY_RL: Metrics = {
     "command_clipped": 0.1,
     "cfg_scale": 1,
 }
+HEALTHY_PPO: Metrics = HEALTHY_RL | {
+    "actor/first_step_kl": 1e-8,
+    "actor/clip_fraction": 0.3,
+    "critic/explained_variance": -0.05,
+}
 HEALTHY_SFT: Metrics = {
     "fm_loss": 0.5,
     "fm_loss_pos": 0.5,
@@ -69,7 +74,7 @@ def diagnoses_of(run_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-@pytest.mark.parametrize("metrics", [HEALTHY_RL, HEALTHY_SFT, {}], ids=["rl", "sft", "no metrics"])
+@pytest.mark.parametrize("metrics", [HEALTHY_RL, HEALTHY_PPO, HEALTHY_SFT, {}], ids=["rl", "ppo", "sft", "no metrics"])
 def test_a_healthy_history_has_no_diagnosis(metrics: Metrics) -> None:
     falling = [metrics | {"fm_loss_pos": 2.0 / (i + 1)} if metrics else {} for i in range(HISTORY)]
     for length in range(1, HISTORY + 1):
@@ -95,6 +100,7 @@ def test_a_missing_metric_is_not_taken_for_zero(missing: str) -> None:
         ({"chunk_out_of_range": 0.4}, "actions_far_off", "normalised actions.*norm stats"),
         ({"chunk_out_of_range": 0.4, "cfg_scale": 3}, "actions_far_off", "lower algo.cfg_scale, it is 3"),
         ({"command_clipped": 0.5, "cfg_scale": 2}, "actions_far_off", "50% of the commands.*cfg_scale"),
+        ({"actor/first_step_kl": 0.01}, "ratio_not_one", "0.01 nats.*lora.dropout=0"),
         ({"mean_scores": float("nan")}, "not_finite", "mean_scores"),
     ],
 )
@@ -111,6 +117,7 @@ def test_a_fault_of_one_iteration_is_named_with_an_advice(fault: Metrics, name: 
         ({"gradient_norm_header": 1e-8}, "gradient_vanishing"),
         ({"gradient_kept_model": 0.01}, "gradient_clipped"),
         ({"fm_loss_pos_last_epoch": 0.05}, "batch_overfitted"),
+        ({"actor/clip_fraction": 0.9}, "policy_moves_too_fast"),
     ],
 )
 def test_what_may_be_an_accident_must_last_several_iterations(fault: Metrics, name: str) -> None:
@@ -119,6 +126,13 @@ def test_what_may_be_an_accident_must_last_several_iterations(fault: Metrics, na
     assert [d.name for d in diagnose([HEALTHY_RL] * 9 + [faulty] * SEVERAL)] == [name]
     gap = changed(HEALTHY_RL, **dict.fromkeys(fault))
     assert diagnose([faulty] * SEVERAL + [gap]) == [], "the newest iteration says nothing about it"
+
+
+def test_a_critic_has_time_to_learn() -> None:
+    blind = HEALTHY_RL | {"critic/explained_variance": -1.0}
+    assert diagnose([blind] * (HISTORY - 1)) == []
+    assert [d.name for d in diagnose([blind] * HISTORY)] == ["critic_blind"]
+    assert diagnose([blind] * HISTORY + [HEALTHY_RL | {"critic/explained_variance": 0.1}]) == []
 
 
 def test_a_loss_must_rise_for_many_iterations() -> None:

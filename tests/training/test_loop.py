@@ -23,7 +23,13 @@ def lines_of(run_dir: Path, phase: str) -> list[dict[str, Any]]:
 
 
 def weights_of(run_dir: Path) -> dict[str, torch.Tensor]:
-    return load_file(complete_checkpoints(run_dir / "checkpoints")[-1] / "policy" / "model.safetensors")
+    return weights_in(complete_checkpoints(run_dir / "checkpoints")[-1] / "policy")
+
+
+def weights_in(folder: Path) -> dict[str, torch.Tensor]:
+    """Of the network and of its heads."""
+    files = {path.stem: load_file(path) for path in folder.glob("*.safetensors")}
+    return {f"{stem}/{name}": tensor for stem, tensors in files.items() for name, tensor in tensors.items()}
 
 
 def test_a_run_logs_evaluates_and_leaves_a_final_checkpoint(tmp_path: Path, tiny_policy_folder: Path) -> None:
@@ -35,7 +41,7 @@ def test_a_run_logs_evaluates_and_leaves_a_final_checkpoint(tmp_path: Path, tiny
     assert all(line["rollout_count"] == 8 for line in evaluations)
     names = [path.name for path in complete_checkpoints(run_dir / "checkpoints")]
     assert names == ["step_000002", "step_000003"]
-    before = load_file(tiny_policy_folder / "model.safetensors")
+    before = weights_in(tiny_policy_folder)
     assert any(not torch.equal(before[name], tensor) for name, tensor in weights_of(run_dir).items())
 
 
@@ -263,6 +269,22 @@ SFT = (
     "algo.batch_size=4",
     "algo.warmup_steps=1",
 )
+PPO = (
+    "algo=pi0_ppo",
+    "algo.noise_anneal=[0.3,3]",
+    "algo.critic_warmup_steps=5",
+    "algo.episode_weighted=true",
+    "algo.open_loop=20",
+    "algo.update_batch_size=8",
+    "algo.shift=1",
+    "algo.lr_schedule=cosine",
+    "rollout.enabled=false",
+)
+NOISE = ("algo=pi0_ppo", "algo.sampler=noise", "algo.entropy_coef=0.005", "algo.value_after_vlm=true", *PPO[4:])
+GRPO = ("algo=pi0_grpo", "algo.open_loop=20", "algo.update_batch_size=8", "rollout.enabled=false")
+NFT = ("algo=pi0_nft", "algo.ema_decay=0.5", "algo.update_batch_size=8", "algo.num_epochs=2", "rollout.enabled=false")
+GAE = (*EVERYTHING, "algo.advantage=gae", "algo.add_value_head=true", "algo.observe_end=true", "algo.open_loop=25")
+ALGORITHMS = {"cfg_flow": EVERYTHING, "gae": GAE, "sft": SFT, "ppo": PPO, "noise": NOISE, "grpo": GRPO, "nft": NFT}
 
 
 def killed_and_resumed(distributed: Distributed, folder: Path, policy: Path, overrides: tuple[str, ...]) -> bool:
@@ -272,7 +294,9 @@ def killed_and_resumed(distributed: Distributed, folder: Path, policy: Path, ove
         run_on(distributed, planar_config(folder / "parts", policy, *overrides), dies_after=3)
     run_on(distributed, planar_config(folder / "parts", policy, *overrides, "training.resume=true"))
     whole, parts = weights_of(folder / "whole"), weights_of(folder / "parts")
-    return all(torch.equal(whole[name], parts[name]) for name in whole)
+    start = weights_in(policy)
+    changed = any(not torch.equal(whole[name], start[name]) for name in start)
+    return changed and all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 def test_demonstrations_of_another_image_size_are_learned_from_beside_rollouts(
@@ -283,11 +307,12 @@ def test_demonstrations_of_another_image_size_are_learned_from_beside_rollouts(
     assert lines_of(tmp_path / "run", "train")[-1]["gradient_steps"] > 0
 
 
-@pytest.mark.parametrize("overrides", [EVERYTHING, SFT], ids=["cfg_flow", "sft"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_killed_run_with_every_option_on_goes_on_without_a_trace(
-    tmp_path: Path, tiny_policy_folder: Path, ranks: int, overrides: tuple[str, ...]
+    tmp_path: Path, tiny_policy_folder: Path, ranks: int, algorithm: str
 ) -> None:
+    overrides = ALGORITHMS[algorithm]
     if ranks == 1:
         assert killed_and_resumed(Distributed(), tmp_path, tiny_policy_folder, overrides)
     else:

@@ -21,7 +21,8 @@ class Decision(NamedTuple):
     chain: Chain | None
     """How it came to them; None where nothing was random on the way."""
     value: Tensor | None
-    """(B,), read at the denoising step that is scored, or the mean over all that are; None without chain or critic."""
+    """(B,), read at the denoising step that is scored, or the mean over all that are, or over all steps where none is
+    random; None without critic."""
 
 
 class Score(NamedTuple):
@@ -43,13 +44,15 @@ def decide(
     value_of: ValueFn | None = None,
 ) -> Decision:
     """Acts from noise (B, H, D); `generators` as for the sampler. The critic sees only velocities that are computed."""
-    if value_of is None or isinstance(sampler, Ode):
+    if value_of is None:
         actions, chain = sampler.sample(flow, noise, generators)
         return Decision(actions, chain, None)
     watched = _Watched(flow, value_of)
     with torch.no_grad():
         actions, chain = sampler.sample(watched, noise, generators)
         values = torch.stack(watched.values)
+        if isinstance(sampler, Ode) or chain is None:
+            return Decision(actions, chain, values.mean(dim=0))
         if sampler.joint_logprob:
             return Decision(actions, chain, values[: sampler.random_steps].mean(dim=0))
         return Decision(actions, chain, values.gather(0, chain.step[None])[0])

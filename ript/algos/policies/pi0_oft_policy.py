@@ -21,7 +21,8 @@ from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.models.pi0.config import Kind, small_pi0_config
 from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM
 from ript.models.pi0.folders import find_policy_folder
-from ript.models.pi0.guidance import branch_flow, sample_actions
+from ript.models.pi0.guidance import branch_flow, guided_flow
+from ript.models.pi0.heads import Heads, HeadSettings
 from ript.models.pi0.lora import LoraSettings, merge_lora
 from ript.models.pi0.modeling import HEADER_MODULES, Pi0FlowModel, Prefix
 from ript.models.pi0.norm_stats import MODES, Mode, NormStats
@@ -88,12 +89,15 @@ class PI0_OFT_Policy:
         compile: torch.compile the velocity, which every denoising step calls. The first call with each batch size then
             takes half a minute or more; worth it on CUDA.
         num_steps: Euler steps from noise to actions.
+        heads: a critic and what a random sampler needs; those that the folder has are loaded, others start new.
 
     Raises FileNotFoundError or ValueError naming the file, key and valid values.
     """
 
     model: Pi0FlowModel
     """The torch module."""
+    heads: Heads
+    """A critic, and the standard deviation of the `noise` sampler, where they were asked for."""
     card: PolicyCard
     """How the weights are used; saved with them."""
     norm_stats: NormStats
@@ -102,7 +106,7 @@ class PI0_OFT_Policy:
     folder: Path
     """Where the policy is from."""
     trainable_params: dict[str, list[nn.Parameter]]
-    """`model` and `header`: disjoint, together exactly the parameters with `requires_grad`."""
+    """`model`, `header` and, with a critic, `value`: disjoint, together exactly the parameters with `requires_grad`."""
 
     def __init__(
         self,
@@ -123,6 +127,7 @@ class PI0_OFT_Policy:
         compile: bool = False,
         num_steps: int = 10,
         base_path: str | None = None,
+        heads: HeadSettings | None = None,
     ):
         if num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
@@ -163,6 +168,8 @@ class PI0_OFT_Policy:
             self.card = replace(self.card, lora=settings)
         if vision_checkpointing:
             self.model.checkpoint_vision()
+        self.heads = Heads(heads or HeadSettings(), self.model.expert_hidden_size, self.model.prefix_width)
+        self.heads.load(self.folder)
         self._prepare_training()
         if compile:
             self.model.compile_velocity()
@@ -231,51 +238,72 @@ class PI0_OFT_Policy:
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """A batch of observations → normalised action chunks (B, chunk_size, 7).
+        """A batch of observations → normalised action chunks (B, chunk_size, 7); the short form of `act`.
 
-        `cfg_scale` 1 is the positive branch alone; `is_positive` forces one branch. `noise` is (B, chunk_size, 32),
-        drawn from `generator` when absent.
+        `noise` is drawn from `generator` when absent.
         """
-        start = time.perf_counter()
-        encoded = self.encode(observation)
         if noise is None:
-            shape = (encoded.state.shape[0], self.chunk_size, PADDED_DIM)
+            shape = (len(observation["state"]), self.chunk_size, PADDED_DIM)
             noise = torch.randn(shape, generator=generator)
-        chunk = sample_actions(
-            self.model,
-            encoded.prefix,
-            encoded.state,
-            noise.to(self.device),
-            num_steps=self.num_steps,
-            cfg_scale=cfg_scale,
-            is_positive=is_positive,
-        )[..., :ACTION_DIM]
-        if self.verbose:
-            logger.info("inference %.3f s, actions %s", time.perf_counter() - start, tuple(chunk.shape))
-        return chunk
+        return self.act(observation, noise, cfg_scale=cfg_scale, is_positive=is_positive).actions
 
     @torch.no_grad()
     def act(
         self,
         observation: Mapping[str, Any],
         noise: Tensor,
-        generators: Sequence[torch.Generator],
-        sampler: Ode | GaussianSteps,
-        value_of: ValueFn | None = None,
+        generators: Sequence[torch.Generator] = (),
+        sampler: Ode | GaussianSteps | None = None,
+        cfg_scale: float = 1.0,
+        is_positive: int | None = None,
     ) -> Decision:
-        """A batch of observations → a decision that can be learned from, by the positive branch alone.
+        """A batch of observations → a decision that can be learned from, with the critic's value if there is one.
 
-        `noise` is (B, chunk_size, 32); `generators` holds one CPU generator per observation, for the sampler.
+        Args:
+            noise: (B, chunk_size, 32).
+            generators: one CPU generator per observation, for a random sampler.
+            sampler: None is `num_steps` Euler steps.
+            cfg_scale: guidance; 1 is the positive branch alone, and the only one that a critic or a sampler sees.
+            is_positive: force one branch.
         """
-        flow = branch_flow(self.model, *self.encode(observation))
-        decision = decide(sampler, flow, noise.to(self.device), generators, value_of)
+        start = time.perf_counter()
+        encoded = self.encode(observation)
+        flow = guided_flow(self.model, encoded.prefix, encoded.state, cfg_scale, is_positive)
+        sampler = Ode(self.num_steps) if sampler is None else sampler
+        critic = self._critic(encoded) if cfg_scale == 1.0 and is_positive is None else None
+        decision = decide(sampler, flow, noise.to(self.device), generators, critic)
+        if self.verbose:
+            logger.info("inference %.3f s, actions %s", time.perf_counter() - start, tuple(decision.actions.shape))
         return decision._replace(actions=decision.actions[..., :ACTION_DIM])
 
-    def score(
-        self, encoded: EncodedObservation, chain: Chain, sampler: GaussianSteps, value_of: ValueFn | None = None
-    ) -> Score:
+    def score(self, encoded: EncodedObservation, chain: Chain, sampler: GaussianSteps) -> Score:
         """The same decision seen by the weights of now, with gradients; `encoded` is the observation it was for."""
-        return score(sampler, branch_flow(self.model, *encoded), chain, value_of)
+        return score(sampler, branch_flow(self.model, *encoded), chain, self._critic(encoded))
+
+    def value(self, encoded: EncodedObservation, x_t: Tensor, time: Tensor) -> Tensor:
+        """The critic's values (B,) at points of the flow, x_t (B, chunk_size, 32) at time (B,), with gradients.
+
+        Raises ValueError without a critic.
+        """
+        critic = self._critic(encoded)
+        if critic is None:
+            raise ValueError("the policy has no critic: set add_value_head=true")
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.heads.settings.detach_critic_input):
+            hidden = branch_flow(self.model, *encoded)(x_t, time).hidden
+        assert hidden is not None
+        return critic(hidden)
+
+    def _critic(self, encoded: EncodedObservation) -> ValueFn | None:
+        """Values of observations, given the expert's output (B, H, width) for them."""
+        head, settings = self.heads.value, self.heads.settings
+        if head is None:
+            return None
+
+        def value_of(hidden: Tensor) -> Tensor:
+            seen = encoded.prefix.pooled[:, None] if settings.value_after_vlm else hidden
+            return head(seen.detach() if settings.detach_critic_input else seen)
+
+        return value_of
 
     def save(self, folder: Path) -> None:
         """Writes a policy folder that `pretrained_path` loads again, in the layout that was loaded."""
@@ -285,6 +313,7 @@ class PI0_OFT_Policy:
         stats.parent.mkdir(parents=True, exist_ok=True)
         stats.write_text(self.stats.text)
         self.tokenizer.save(str(folder / "tokenizer.json"))
+        self.heads.save(folder)
 
     def merge_lora(self) -> None:
         """Makes the adapters part of the weights: `save` then writes a folder that needs no other."""
@@ -322,16 +351,22 @@ class PI0_OFT_Policy:
             model.model.vlm.requires_grad_(False)
         model.set_precision(self._dtype)
         nn.Module.to(model, self.device)
+        self.heads.to(self.device)
         model.eval()
-        self.trainable_params = group_parameters(model)
+        self.trainable_params = group_parameters(model, self.heads)
 
 
-def group_parameters(model: Pi0FlowModel) -> dict[str, list[nn.Parameter]]:
-    """`header`: the small projections, the time MLP and the condition embedding; `model`: all other trainable ones."""
+def group_parameters(model: Pi0FlowModel, heads: Heads) -> dict[str, list[nn.Parameter]]:
+    """`header`: the small projections, the time MLP, the condition embedding and the `noise` sampler's head; `value`:
+    the critic, if there is one; `model`: all other trainable ones."""
     groups: dict[str, list[nn.Parameter]] = {"model": [], "header": []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             groups["header" if name.startswith(HEADER_MODULES) else "model"].append(parameter)
+    if heads.log_std is not None:
+        groups["header"].extend(heads.log_std.parameters())
+    if heads.value is not None:
+        groups["value"] = list(heads.value.parameters())
     return groups
 
 

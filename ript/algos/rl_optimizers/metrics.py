@@ -5,20 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ript.algos.advantages import rloo_advantages
 from ript.algos.rl_optimizers.fit_metrics import episode_range_sums, group_sums, range_metrics
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
 from ript.models.pi0.norm_stats import NormStats
-
-LOSSES = {
-    "total": "fm_loss",
-    "positive": "fm_loss_pos",
-    "unconditional": "fm_loss_uncond",
-    "first_epoch": "fm_loss_pos_first_epoch",
-    "last_epoch": "fm_loss_pos_last_epoch",
-}
-"""Sums over windows → the metric that is their mean."""
 
 
 def rollout_metrics(
@@ -26,6 +16,7 @@ def rollout_metrics(
     benchmark: Any,
     episodes: Sequence[Episode],
     valid_mask: np.ndarray,
+    advantages: Sequence[np.ndarray],
     checked: int,
     norm_stats: NormStats,
     group_size: int,
@@ -33,10 +24,11 @@ def rollout_metrics(
     """Scores of the rollouts, outcomes of groups and ranges of states and actions.
 
     `episodes` are all rollouts tried, in groups of `group_size`, and `valid_mask` (N,) says which are learned from;
-    `checked` is how many contexts this rank tried. A mean over nothing is left out.
+    `advantages` are those of their chunks, per episode (C_i,); `checked` is how many contexts this rank tried. A mean
+    over nothing is left out.
     """
     rewards = np.array([e.score for e, valid in zip(episodes, valid_mask, strict=True) if valid])
-    advantages = rloo_advantages(rewards, group_size)
+    worth = np.array([own.mean() for own in advantages])
     names = benchmark.get_task_names()
     sums = {
         "rollout_checked": float(checked),
@@ -45,8 +37,8 @@ def rollout_metrics(
         "succeeded": float(sum(e.success for e in episodes)),
         "learned": float(len(rewards)),
         "reward": float(np.sum(rewards)),
-        "advantage": float(np.sum(advantages)),
-        "non_zero": float(np.count_nonzero(advantages)),
+        "advantage": float(np.sum(worth)),
+        "non_zero": float(sum(bool(own.any()) for own in advantages)),
         **group_sums(episodes, group_size),
         **episode_range_sums(episodes, norm_stats),
     }
@@ -70,22 +62,24 @@ def rollout_metrics(
 
 
 def update_metrics(
-    distributed: Distributed, totals: Mapping[str, float], num_windows: int, steps: int
+    distributed: Distributed, totals: Mapping[str, float], num_windows: int, steps: int, losses: Mapping[str, str]
 ) -> dict[str, float]:
     """Losses averaged over the windows that have them, gradient norms over steps (they are equal on all ranks).
 
-    `totals` are this rank's sums: those of `Learner.step`, of its epochs, and of ranges.
+    `totals` are this rank's sums: those of `Learner.step`, of its epochs, and of ranges; `losses` says which of them
+    are which metrics.
     """
     total = distributed.sum({**totals, "num_windows": num_windows})
     skipped = totals.get("skipped", 0.0)  # the same on all ranks
     steps -= int(skipped)
     metrics = {"num_windows": total["num_windows"], "gradient_steps": float(steps)}
     metrics |= {"gradient_steps_skipped": skipped} if skipped else {}
-    for name, key in LOSSES.items():
+    for name, key in losses.items():
         metrics |= ratio(key, total.get(f"{name}_sum", 0.0), total.get(f"{name}_count", 0.0))
     for name in ("gradient_norm", "gradient_kept"):
-        for group in ("model", "header"):
-            metrics |= ratio(f"{name}_{group}", totals.get(f"{name}_{group}", 0.0), steps)
+        for group in ("model", "header", "value"):
+            if f"{name}_{group}" in totals:
+                metrics |= ratio(f"{name}_{group}", totals[f"{name}_{group}"], steps)
     return metrics | range_metrics(total)
 
 

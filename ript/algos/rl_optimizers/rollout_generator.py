@@ -64,7 +64,7 @@ class RolloutGenerator:
         seed: int = 0,
         distributed: Distributed | None = None,
     ):
-        whole_number("rloo_batch_size", rloo_batch_size, 2)
+        whole_number("rloo_batch_size", rloo_batch_size, 1)
         whole_number("demo_batch_size", demo_batch_size, 1)
         whole_number("max_groups_per_step", max_groups_per_step, 1)
         in_range("early_stop_percentage", early_stop_percentage, 0, 1)

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from ript.algos.losses.cfg_flow import CFGFlowLoss
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.algos.rl_optimizers.cfg_flow_optimizer_pi0 import CFGFlowOptimizerPI0
 from ript.algos.rl_optimizers.fit_metrics import window_range_sums
 from ript.algos.rl_optimizers.metrics import update_metrics
 from ript.distributed import Distributed
@@ -57,7 +58,7 @@ class SFTOptimizerPI0:
         model.model.eval()
         self.iteration += 1
         sums |= window_range_sums(shown.windows, model.norm_stats)
-        metrics = update_metrics(self.distributed, sums, len(shown), steps=1)
+        metrics = update_metrics(self.distributed, sums, len(shown), 1, CFGFlowOptimizerPI0.losses)
         return {**metrics, "time/update_s": time.perf_counter() - start}
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,13 +1,25 @@
-"""Heads beside the velocity: the value of an observation, and how much noise a denoising step gets (π_RL)."""
+"""Heads beside the velocity: the value of an observation, and how much noise a denoising step gets (π_RL).
 
+They lie in files of their own beside the policy's weights, so that other programs load the folder as before.
+"""
+
+import logging
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ript.checks import one_of
 from ript.models.pi0.config import PADDED_DIM
+from ript.models.pi0.weights_file import apply_umask
+
+logger = logging.getLogger(__name__)
 
 
 class ValueHead(nn.Module):
@@ -57,6 +69,72 @@ class LogStdHead(nn.Module):
         """Action tokens (B, H, width) → ln σ (B, H, 32)."""
         low, high = self.log_range
         return low + (high - low) * (torch.tanh(self.mlp(tokens)) + 1) / 2
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """Which heads a policy has.
+
+    Args:
+        add_value_head: a critic.
+        value_after_vlm: it reads the mean of the prefix over its real tokens, which does not depend on the noise;
+            otherwise the mean of the expert's action tokens.
+        detach_critic_input: the critic's loss changes the critic alone.
+        sampler: `noise` needs the head that gives its standard deviation.
+        noise_logvar_range: see `LogStdHead`.
+    """
+
+    add_value_head: bool = False
+    value_after_vlm: bool = False
+    detach_critic_input: bool = True
+    sampler: str = "ode"
+    noise_logvar_range: Sequence[float] = (0.08, 0.16)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError."""
+        for key in ("add_value_head", "value_after_vlm", "detach_critic_input"):
+            one_of(key, getattr(self, key), (True, False))
+        if self.value_after_vlm and not self.add_value_head:
+            raise ValueError("value_after_vlm needs add_value_head=true")
+
+
+class Heads(nn.Module):
+    """The heads of one policy.
+
+    Args:
+        settings: which.
+        expert_width, prefix_width: of the tokens that they read.
+    """
+
+    def __init__(self, settings: HeadSettings, expert_width: int, prefix_width: int):
+        super().__init__()
+        self.settings = settings
+        self.value: ValueHead | None = None
+        self.log_std: LogStdHead | None = None
+        if settings.add_value_head:
+            self.value = ValueHead(prefix_width if settings.value_after_vlm else expert_width)
+        if settings.sampler == "noise":
+            self.log_std = LogStdHead(expert_width, settings.noise_logvar_range)
+
+    def load(self, folder: Path) -> None:
+        """Takes the heads that the folder has; others stay as they start. Raises ValueError naming a file that does not
+        fit."""
+        for name, head in self.named_children():
+            path = folder / f"{name}_head.safetensors"
+            if not path.is_file():
+                logger.info("%s has no %s: the head is new", folder, path.name)
+                continue
+            try:
+                head.load_state_dict(load_file(path))
+            except (SafetensorError, RuntimeError) as error:
+                raise ValueError(f"{path}: not this policy's {name} head ({error})") from error
+
+    def save(self, folder: Path) -> None:
+        """Writes `value_head.safetensors` and `log_std_head.safetensors`, as far as there are such heads."""
+        for name, head in self.named_children():
+            path = folder / f"{name}_head.safetensors"
+            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in head.state_dict().items()}, path)
+            apply_umask(path)
 
 
 def _hidden_layers(widths: Sequence[int], activation: type[nn.Module]) -> list[nn.Module]:

@@ -33,17 +33,21 @@ class Prefix:
     """Per layer: keys and values, each (B, kv_heads, P, head_dim)."""
     mask: Tensor
     """(B, P), 1 where the token is real."""
+    pooled: Tensor
+    """(B, width) float32: the mean over the real tokens of what the last layer reads, after the final norm. The last
+    layer's own output is not computed, since nothing of the flow needs it."""
 
     def repeat(self, times: int) -> "Prefix":
         """The whole batch `times` times over: rows 0..B-1, then 0..B-1 again, …"""
         return Prefix(
             tuple((k.repeat(times, 1, 1, 1), v.repeat(times, 1, 1, 1)) for k, v in self.keys_values),
             self.mask.repeat(times, 1),
+            self.pooled.repeat(times, 1),
         )
 
     def take(self, rows: Tensor) -> "Prefix":
         """The rows with these numbers (N,), in this order; a row may come twice."""
-        return Prefix(tuple((k[rows], v[rows]) for k, v in self.keys_values), self.mask[rows])
+        return Prefix(tuple((k[rows], v[rows]) for k, v in self.keys_values), self.mask[rows], self.pooled[rows])
 
     def rows(self) -> list["Prefix"]:
         """One prefix (batch 1) per row, without the padding at its end."""
@@ -52,6 +56,7 @@ class Prefix:
             Prefix(
                 tuple((k[i : i + 1, :, :n], v[i : i + 1, :, :n]) for k, v in self.keys_values),
                 self.mask[i : i + 1, :n],
+                self.pooled[i : i + 1],
             )
             for i, n in enumerate(lengths)
         ]
@@ -65,11 +70,12 @@ class Prefix:
             keys, values = zip(*pairs, strict=True)
             layers.append((_stack_padded(keys, longest), _stack_padded(values, longest)))
         mask = torch.cat([F.pad(row.mask, (0, longest - row.mask.shape[1])) for row in rows])
-        return Prefix(tuple(layers), mask)
+        return Prefix(tuple(layers), mask, torch.cat([row.pooled for row in rows]))
 
     def clone(self) -> "Prefix":
         """A copy that shares no memory with the batch it was a row of."""
-        return Prefix(tuple((k.clone(), v.clone()) for k, v in self.keys_values), self.mask.clone())
+        copies = tuple((k.clone(), v.clone()) for k, v in self.keys_values)
+        return Prefix(copies, self.mask.clone(), self.pooled.clone())
 
     @property
     def num_bytes(self) -> int:
@@ -105,6 +111,11 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
         last.forward = MethodType(_keys_and_values_only, last)
         self.train_everything()
 
+    @property
+    def prefix_width(self) -> int:
+        """Width of the prefix's tokens."""
+        return self.model.vlm.language_model.norm.weight.shape[0]
+
     def prefix(self, images: Tensor, tokens: Tensor, token_mask: Tensor) -> Prefix:
         """Images (B, cameras, 3, S, S) in [-1, 1], tokens (B, L), token_mask (B, L) → Prefix."""
         batch, cameras = images.shape[:2]
@@ -115,14 +126,15 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
         present = torch.ones(batch, cameras, dtype=torch.bool, device=images.device)
         with self._backbone_precision():
             embeds = self.model.embed_prefix(torch.cat([placeholder, tokens], dim=1), images, present)
-            cache = self.model.vlm(
+            read = self.model.vlm(
                 inputs_embeds=embeds,
                 attention_mask=mask,
                 position_ids=mask.cumsum(-1) - 1,
                 token_type_ids=torch.zeros_like(mask),
                 use_cache=True,
-            ).past_key_values
-        return Prefix(tuple((layer.keys, layer.values) for layer in cache.layers), mask)
+            )
+        pooled = masked_mean(read.last_hidden_state.float(), mask)
+        return Prefix(tuple((layer.keys, layer.values) for layer in read.past_key_values.layers), mask, pooled)
 
     def embed_suffix(self, state: Tensor, x_t: Tensor, time: Tensor, is_positive: Tensor) -> Suffix:
         """State (B, 32), x_t (B, H, 32), time (B,), is_positive (B,) → the conditioned suffix."""
@@ -210,6 +222,12 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
         The other transformers cannot: they fill a cache of keys and values as they go.
         """
         self.model.vlm.vision_tower.activation_checkpointing_enable({"use_reentrant": False})
+
+
+def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Mean (B, width) of the tokens (B, T, width) where `mask` (B, T) is 1."""
+    weights = mask.to(tokens.dtype)[..., None]
+    return (tokens * weights).sum(dim=1) / weights.sum(dim=1)
 
 
 def _stack_padded(tensors: Sequence[Tensor], length: int) -> Tensor:

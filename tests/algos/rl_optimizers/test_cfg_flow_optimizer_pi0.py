@@ -78,7 +78,8 @@ def test_each_epoch_steps_through_all_windows_with_noise_of_its_own(tiny_policy:
     learner = jobs.make_learner(tiny_policy)
     seen: list[tuple[int, tuple[int, ...]]] = []
 
-    def recording(terms: Any, seed: tuple[int, ...]) -> dict[str, float]:
+    def recording(terms: Any, seed: tuple[int, ...], groups: list[str]) -> dict[str, float]:
+        assert groups == ["model", "header"]
         seen.append((len(terms[0][1]), seed))
         return {}
 

@@ -1,61 +1,76 @@
-"""The proof that it learns: the optimizer and generator of the real run, a small π0, one core."""
+"""The proof that they learn: each algorithm's own configuration, generator, runner and learner, a tiny π0, one core."""
 
 import json
 from pathlib import Path
 
 import planar
+import pytest
 import torch
+from planar_run import planar_config
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
-from ript.algos.reward_functions.success import SuccessReward
-from ript.algos.rl_optimizers.cfg_flow_optimizer_pi0 import CFGFlowOptimizerPI0
-from ript.algos.rl_optimizers.contexts import ContextLoader
-from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
-from ript.storage.rollout_storage import RolloutStorage
-from ript.training.diagnosis import Diagnostician
-from ript.training.learner import Learner
-from ript.training.schedule import Schedule
+from ript.distributed import Distributed
+from ript.report.run_folder import DIAGNOSES
+from ript.training.loop import Trainer
 
 MAY_BE_SAID = {"all_groups_failed", "all_groups_solved", "all_groups_uniform"}
 """Of an iteration of a run that learns; anything else would be a false alarm."""
-ITERATIONS, K, GROUPS = 40, 16, 2
-EVALUATION_SEED = 1234
+COMMON = (
+    "algo.num_parallel_envs=16",
+    "algo.optimizer_batch_size=64",
+    "algo.update_batch_size=32",
+    "task.task_names_to_use=[reach_the_right]",
+    "rollout.enabled=false",
+    "training.save_interval=1000",
+)
+GROUPS = ("algo.rloo_batch_size=16", "algo.demo_batch_size=2")
+FLOW = (
+    "algo.num_epochs=4",
+    "algo.lr=1e-3",
+    "algo.header_lr=1e-3",
+    "algo.lr_schedule=cosine",
+    "algo.num_denoise_steps=5",
+)
+CLIPPED = ("algo.open_loop=10", "algo.lr=3e-4", "algo.header_lr=3e-4", "algo.update_batch_size=64")
+CRITIC = ("algo.rloo_batch_size=1", "algo.demo_batch_size=32")
+NOISE = ("algo.sampler=noise", "algo.noise_logvar_range=[0.2,0.5]", "algo.entropy_coef=0.005")
+GAE = ("algo.advantage=gae", "algo.add_value_head=true", "algo.open_loop=25", "algo.enable_dynamic_sampling=false")
+slow = pytest.mark.slow
+RUNS = {
+    "cfg_flow": ("algo=pi0_cfg_rl", *GROUPS, *FLOW, "training.n_steps=40"),
+    "nft": ("algo=pi0_nft", *GROUPS, *FLOW, "training.n_steps=20"),
+    "ppo_sde": ("algo=pi0_ppo", *CLIPPED, *CRITIC, "training.n_steps=20"),
+    "grpo": ("algo=pi0_grpo", *GROUPS, *CLIPPED, "training.n_steps=35"),
+    "ppo_noise": ("algo=pi0_ppo", *CLIPPED, *CRITIC, *NOISE, "training.n_steps=20"),
+    "cfg_flow_gae": ("algo=pi0_cfg_rl", *GAE, *GROUPS, *FLOW, "training.n_steps=30"),
+}
+SLOW = ("ppo_noise", "cfg_flow_gae", "ppo_sde")
 
 
-def success_rate(policy: PI0_OFT_Policy) -> float:
+def success_rate(policy: PI0_OFT_Policy, open_loop: int | None) -> float:
     runner = planar.planar_runner(
-        rollouts_per_env=100, seed=EVALUATION_SEED, task_names_to_use=["reach_the_right"], num_parallel_envs=50
+        rollouts_per_env=100,
+        seed=1234,
+        task_names_to_use=["reach_the_right"],
+        num_parallel_envs=50,
+        open_loop=open_loop,
     )
     return runner.run(policy)["rollout"]["overall_success_rate"]
 
 
-def test_cfg_flow_takes_a_small_pi0_from_20_to_80_percent_success_without_a_false_alarm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [pytest.param(name, marks=slow) if name in SLOW else name for name in RUNS])
+def test_it_takes_a_tiny_pi0_from_20_to_80_percent_success_without_a_false_alarm(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    policy = planar.tiny_policy(tmp_path / "policy", num_steps=5)
-    runner = planar.planar_runner(num_parallel_envs=K)
-    generator = RolloutGenerator(runner, rloo_batch_size=K, demo_batch_size=GROUPS, use_tqdm=False)
-    optimizer = CFGFlowOptimizerPI0(
-        generator,
-        SuccessReward(),
-        storage=RolloutStorage(update_batch_size=K * GROUPS),
-        num_epochs=4,
-        use_tqdm=False,
-    )
-    loader = ContextLoader([runner.benchmark.get_task_id("reach_the_right")], GROUPS)
-    contexts = iter(loader)
-    optimizers = {name: torch.optim.AdamW(group) for name, group in policy.trainable_params.items()}
-    schedule = Schedule({"model": 1e-3, "header": 1e-3}, "cosine", n_steps=ITERATIONS)
-    learner = Learner(policy, optimizers, schedule=schedule, optimizer_batch_size=64)
-
-    before = success_rate(policy)
-    diagnostician = Diagnostician(tmp_path, enabled=True)
-    for step in range(1, ITERATIONS + 1):
-        diagnostician.observe(step, optimizer.optimize(policy, next(contexts), learner, contexts, loader))
-        learner.end_iteration()
-    after = success_rate(policy)
+    folder = planar.write_tiny_policy(tmp_path / "policy")
+    cfg = planar_config(tmp_path / "run", folder, *COMMON, *RUNS[name])
+    trainer = Trainer(cfg, Distributed())
+    before = success_rate(trainer.parts.policy, cfg.algo.open_loop)
+    trainer.train()
+    after = success_rate(trainer.parts.policy, cfg.algo.open_loop)
+    trainer.close()
     print(f"success before {before:.0%}, after {after:.0%}")
     assert before <= 0.20
     assert after >= 0.80
-    diagnoses = tmp_path / "diagnosis.jsonl"
+    diagnoses = tmp_path / "run" / DIAGNOSES
     lines = diagnoses.read_text().splitlines() if diagnoses.exists() else []
     assert {json.loads(line)["name"] for line in lines} <= MAY_BE_SAID
