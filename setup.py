@@ -39,6 +39,13 @@ setup(
         "msgpack>=1.1,<2",
     ],
     extras_require={
-        "dev": ["pytest>=9,<10", "ruff==0.17.5", "mypy==2.4.1", "selenium>=4.51,<5", "websocket-client>=1.9,<2"]
+        "dev": [
+            "pytest>=9,<10",
+            "pytest-xdist>=3.8,<4",
+            "ruff==0.17.5",
+            "mypy==2.4.1",
+            "selenium>=4.51,<5",
+            "websocket-client>=1.9,<2",
+        ]
     },
 )

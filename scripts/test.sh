@@ -16,5 +16,6 @@ status=0
 "$venv/bin/ruff" check || status=1
 "$venv/bin/ruff" format --check || status=1
 "$venv/bin/mypy" || status=1
-"$venv/bin/python" -m pytest "$@" || status=$?
+# A file's tests stay in one process, which shares what the file sets up.
+"$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile "$@" || status=$?
 exit "$status"

@@ -1,4 +1,8 @@
-"""A counter that all ranks share: in a file for one process or host, in torch.distributed's store otherwise."""
+"""A counter that all ranks share: in a file for one process or host, in torch.distributed's store otherwise.
+
+RIPT's early stop counts with it, and code written for RIPT imports it from here; the generator of this project counts
+in rounds and does not use it.
+"""
 
 import fcntl
 import os
