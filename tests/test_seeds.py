@@ -16,6 +16,7 @@ LENGTHS = {
     Word.DEMONSTRATED: 4,
     Word.WINDOW_ORDER: 2,
     Word.DEMONSTRATION: 1,
+    Word.BOOTSTRAP: 3,
 }
 
 

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from torch import Generator, Tensor
 
-from ript.algos.policies.decision import Decision
+from ript.flow.decision import Decision
 from ript.models.pi0.norm_stats import NormStats
 
 

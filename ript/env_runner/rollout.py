@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ript.algos.policies.decision import Decision
 from ript.env_runner.episode import ChunkDecision, Episode
 from ript.env_runner.failure import NotFinite
 from ript.env_runner.vec_env import Adapter, Chunk, ChunkResult, Observation, StartOfEpisode
+from ript.flow.decision import Decision
 from ript.models.pi0.dims import PADDED_DIM
 from ript.seeds import torch_generator
 

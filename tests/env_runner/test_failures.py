@@ -102,8 +102,13 @@ def test_numbers_that_are_not_finite_are_a_failure_of_the_environment(
 def test_an_action_that_is_not_finite_never_reaches_the_simulator(
     tiny_policy: PI0_OFT_Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    select = tiny_policy.select_action
-    monkeypatch.setattr(tiny_policy, "select_action", lambda *args, **options: select(*args, **options) * np.nan)
+    act = tiny_policy.act
+
+    def spoiled_act(*args: Any, **options: Any) -> Any:
+        decision = act(*args, **options)
+        return decision._replace(actions=decision.actions * np.nan)
+
+    monkeypatch.setattr(tiny_policy, "act", spoiled_act)
     with pytest.raises(NotFinite, match="an action of the policy is not finite at step 0"):
         list(failing_runner(undisturbed).play_evaluation(TASKS[0], tiny_policy, range(4)))
 

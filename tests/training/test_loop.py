@@ -307,8 +307,15 @@ def test_demonstrations_of_another_image_size_are_learned_from_beside_rollouts(
     assert lines_of(tmp_path / "run", "train")[-1]["gradient_steps"] > 0
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("ranks", [1, 2])
+SLOW = pytest.mark.slow
+"""Two ranks where another algorithm has the same parts."""
+
+
+@pytest.mark.parametrize(
+    ("ranks", "algorithm"),
+    [*((1, name) for name in ALGORITHMS), *((2, name) for name in ("cfg_flow", "sft", "ppo", "grpo", "nft"))]
+    + [pytest.param(2, name, marks=SLOW) for name in ("gae", "noise")],
+)
 def test_a_killed_run_with_every_option_on_goes_on_without_a_trace(
     tmp_path: Path, tiny_policy_folder: Path, ranks: int, algorithm: str
 ) -> None:

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from torch import Generator, Tensor
 
-from ript.algos.policies.decision import Decision
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.checks import in_range, one_of
+from ript.flow.decision import Decision
 from ript.flow.gaussian_steps import GaussianSteps
 from ript.flow.stochastic import Cps, Noise, Sde, annealed_noise_level
 from ript.models.pi0.dims import ACTION_DIM

@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from ript.algos.policies.decision import Decision, Score, ValueFn, decide, score
 from ript.checks import one_of
+from ript.flow.decision import Decision, Score, ValueFn, decide, score
 from ript.flow.gaussian_steps import GaussianSteps
 from ript.flow.samplers import Chain, Ode
 from ript.models.pi0.checkpoint import Origin, load_model, save_model, start_lora
@@ -272,9 +272,10 @@ class PI0_OFT_Policy:
         sampler = Ode(self.num_steps) if sampler is None else sampler
         critic = self._critic(encoded) if cfg_scale == 1.0 and is_positive is None else None
         decision = decide(sampler, flow, noise.to(self.device), generators, critic)
+        decision = decision._replace(actions=decision.actions[..., :ACTION_DIM])
         if self.verbose:
             logger.info("inference %.3f s, actions %s", time.perf_counter() - start, tuple(decision.actions.shape))
-        return decision._replace(actions=decision.actions[..., :ACTION_DIM])
+        return decision
 
     def score(self, encoded: EncodedObservation, chain: Chain, sampler: GaussianSteps) -> Score:
         """The same decision seen by the weights of now, with gradients; `encoded` is the observation it was for."""

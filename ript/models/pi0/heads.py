@@ -79,7 +79,7 @@ class HeadSettings:
         add_value_head: a critic.
         value_after_vlm: it reads the mean of the prefix over its real tokens, which does not depend on the noise;
             otherwise the mean of the expert's action tokens.
-        detach_critic_input: the critic's loss changes the critic alone.
+        detach_critic_input: the critic's loss changes the critic alone; after the VLM it always does.
         sampler: `noise` needs the head that gives its standard deviation.
         noise_logvar_range: see `LogStdHead`.
     """
@@ -96,6 +96,10 @@ class HeadSettings:
             one_of(key, getattr(self, key), (True, False))
         if self.value_after_vlm and not self.add_value_head:
             raise ValueError("value_after_vlm needs add_value_head=true")
+        if self.value_after_vlm and not self.detach_critic_input:
+            raise ValueError(
+                "detach_critic_input=false is not valid with value_after_vlm: no gradient goes there"
+            )
 
 
 class Heads(nn.Module):

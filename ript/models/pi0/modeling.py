@@ -34,8 +34,8 @@ class Prefix:
     mask: Tensor
     """(B, P), 1 where the token is real."""
     pooled: Tensor
-    """(B, width) float32: the mean over the real tokens of what the last layer reads, after the final norm. The last
-    layer's own output is not computed, since nothing of the flow needs it."""
+    """(B, width) float32, without gradient: the mean over the real tokens of what the last layer reads, after the final
+    norm. The last layer's own output is not computed, since nothing of the flow needs it."""
 
     def repeat(self, times: int) -> "Prefix":
         """The whole batch `times` times over: rows 0..B-1, then 0..B-1 again, …"""
@@ -133,7 +133,7 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
                 token_type_ids=torch.zeros_like(mask),
                 use_cache=True,
             )
-        pooled = masked_mean(read.last_hidden_state.float(), mask)
+        pooled = masked_mean(read.last_hidden_state.detach().float(), mask)
         return Prefix(tuple((layer.keys, layer.values) for layer in read.past_key_values.layers), mask, pooled)
 
     def embed_suffix(self, state: Tensor, x_t: Tensor, time: Tensor, is_positive: Tensor) -> Suffix:

@@ -96,7 +96,7 @@ def test_images_are_augmented_before_they_are_learned_from(tiny_policy: PI0_OFT_
         windows = optimizer.make_windows(tiny_policy, jobs.make_episodes()[:1], jobs.ADVANTAGES[:1])
         optimizer.storage.add(windows, np.ones(1))
         learner = jobs.make_learner(tiny_policy)
-        learner.step = lambda terms, seed: shown.append(terms[0][1].windows[0]) or {}  # type: ignore[method-assign,func-returns-value]
+        learner.step = lambda terms, *_: shown.append(terms[0][1].windows[0]) or {}  # type: ignore[method-assign,func-returns-value]
         optimizer.update(learner, 1)
     plain, changed = (window.observation["image"]["base_0_rgb"] for window in shown)
     assert (plain == windows[0].observation["image"]["base_0_rgb"]).all() and (plain != changed).any()

@@ -44,7 +44,7 @@ RUNS = {
     "ppo_noise": ("algo=pi0_ppo", *CLIPPED, *CRITIC, *NOISE, "training.n_steps=20"),
     "cfg_flow_gae": ("algo=pi0_cfg_rl", *GAE, *GROUPS, *FLOW, "training.n_steps=30"),
 }
-SLOW = ("ppo_noise", "cfg_flow_gae", "ppo_sde")
+SLOW = ("ppo_noise", "cfg_flow_gae", "ppo_sde", "grpo")
 
 
 def success_rate(policy: PI0_OFT_Policy, open_loop: int | None) -> float:

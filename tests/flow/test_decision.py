@@ -10,9 +10,9 @@ from samples import observation
 from torch import Generator, Tensor
 
 from ript.algos.policies.actor import Actor
-from ript.algos.policies.decision import decide
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.env_runner.pi0_runner_utils import collate_observations
+from ript.flow.decision import decide
 from ript.flow.gaussian_steps import GaussianSteps
 from ript.flow.samplers import Flow, Ode
 from ript.flow.stochastic import Cps, Noise, Sde
