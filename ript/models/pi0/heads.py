@@ -97,9 +97,7 @@ class HeadSettings:
         if self.value_after_vlm and not self.add_value_head:
             raise ValueError("value_after_vlm needs add_value_head=true")
         if self.value_after_vlm and not self.detach_critic_input:
-            raise ValueError(
-                "detach_critic_input=false is not valid with value_after_vlm: no gradient goes there"
-            )
+            raise ValueError("detach_critic_input=false is not valid with value_after_vlm: no gradient goes there")
 
 
 class Heads(nn.Module):

@@ -16,6 +16,7 @@ from ript.algos.losses.ppo import PPOLoss
 from ript.algos.policies.actor import Actor, Exploration
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.reward_functions.success import SuccessReward
+from ript.algos.rl_optimizers.advantage_estimator import AdvantageEstimator
 from ript.algos.rl_optimizers.ppo_optimizer_pi0 import PPOOptimizerPI0
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.distributed import Distributed
@@ -148,6 +149,26 @@ def test_the_noise_anneals_in_a_line(tiny_policy: PI0_OFT_Policy) -> None:
     exploration = Exploration(noise_level=0.7, noise_anneal=[0.3, 4])
     levels = [exploration.at(iteration, tiny_policy).noise_level for iteration in (0, 1, 4, 9)]
     assert levels == pytest.approx([0.7, 0.6, 0.3, 0.3])
+
+
+def test_an_iteration_acts_with_its_own_noise(tiny_policy: PI0_OFT_Policy) -> None:
+    optimizer = make_optimizer(exploration=Exploration(noise_level=0.7, noise_anneal=[0.3, 4]))
+    optimizer.iteration = 2
+    assert optimizer.actor(tiny_policy).sampler.noise_level == pytest.approx(0.5)
+
+
+def test_while_the_critic_warms_up_the_policy_neither_learns_nor_counts(tiny_policy_folder: Path) -> None:
+    policy = make_policy(tiny_policy_folder)
+    episodes, chosen = played(policy)
+    terms = PPOLoss(value_coef=0.5)(policy, Batch.of(windows_of(episodes)), (0,), sampler=chosen, policy_coef=0.0)
+    assert terms.policy.any()
+    torch.testing.assert_close(terms.total, 0.5 * terms.value)
+    estimator = AdvantageEstimator("gae", rloo_batch_size=4, add_value_head=True)
+    optimizer = make_optimizer(critic_warmup_steps=2, estimator=estimator)
+    learner = Learner(policy, {name: torch.optim.AdamW(group) for name, group in policy.trainable_params.items()})
+    assert optimizer.groups(learner) == ["value"]
+    optimizer.steps = 2
+    assert optimizer.groups(learner) == ["model", "header", "value"]
 
 
 def test_heads_lie_in_files_of_their_own_and_come_back(tiny_policy_folder: Path, tmp_path: Path) -> None:
