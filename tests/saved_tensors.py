@@ -42,8 +42,11 @@ def forward(model: Pi0FlowModel, work: Workload) -> tuple[Any, ...]:
     repeated = prefix.repeat(work.branches) if work.branches > 1 else prefix
     state, time = torch.zeros(batch, 32, device=device), torch.ones(batch, device=device)
     x_t = torch.zeros(batch, architecture.chunk_size, 32, device=device)
-    velocity = model.branch_velocities(repeated, state, x_t, time, (1, 0)[: work.branches])
-    return velocity.square().mean(), prefix, repeated
+    losses = [
+        model.branch_velocities(repeated, state, x_t, time, (1, 0)[: work.branches]).square().mean()
+        for _ in range(work.scored_steps)
+    ]
+    return torch.stack(losses).sum(), prefix, repeated
 
 
 def id_of(tensor: Tensor) -> int:

@@ -2,6 +2,7 @@
 
     python -m ript.estimate
     python -m ript.estimate --model pi05 --dtype bfloat16 --batch-size 4
+    python -m ript.estimate --dtype bfloat16 --batch-size 32 --branches 1 --heads value     (PPO)
     python -m ript.estimate --model runs/spatial/checkpoints/step_100/policy --gpus 8
 
 GiB per GPU. Data parallel training shares out windows, nothing else: every GPU holds all of it. Trained parameters,
@@ -39,6 +40,20 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         default=2,
         help="2: the two-branch loss, and guidance; 1: without (default: %(default)s)",
     )
+    add(
+        "--heads",
+        nargs="+",
+        default=[],
+        metavar="HEAD",
+        help="value: a critic, log_std: of the noise sampler; default: none",
+    )
+    add(
+        "--scored-steps",
+        type=int,
+        default=1,
+        metavar="N",
+        help="denoising steps that the loss scores: with joint_logprob all of them (default: %(default)s)",
+    )
     add("--prompt-tokens", type=int, default=48, metavar="N", help="per prompt (default: %(default)s)")
     add("--lora-target", default="both", help="vlm, expert or both (default: %(default)s)")
     add("--lora-rank", type=int, default=16, metavar="R", help="default: %(default)s")
@@ -50,11 +65,13 @@ def report(arguments: argparse.Namespace) -> str:
     """The table. Raises FileNotFoundError or ValueError naming the argument and what is valid."""
     checks.one_of("dtype", arguments.dtype, ("float32", "bfloat16"))
     checks.one_of("branches", arguments.branches, (1, 2))
-    for name in ("batch_size", "gpus", "prompt_tokens"):
+    for name in ("batch_size", "gpus", "prompt_tokens", "scored_steps"):
         checks.whole_number(name, getattr(arguments, name), 1)
-    from ript.estimate.memory import MODES, Memory, Options, estimate, find_architecture
+    from ript.estimate.memory import HEADS, MODES, Memory, Options, estimate, find_architecture
     from ript.models.pi0.lora import LoraSettings
 
+    for head in arguments.heads:
+        checks.one_of("heads", head, HEADS)
     options = Options(
         batch_size=arguments.batch_size,
         dtype=arguments.dtype,
@@ -62,6 +79,8 @@ def report(arguments: argparse.Namespace) -> str:
         prompt_tokens=arguments.prompt_tokens,
         lora=LoraSettings(arguments.lora_target, r=arguments.lora_rank),
         vision_checkpointing=arguments.vision_checkpointing,
+        heads=arguments.heads,
+        scored_steps=arguments.scored_steps,
     )
     architecture = find_architecture(arguments.model)
     rows = {mode: estimate(architecture, mode, options) for mode in MODES}
@@ -74,6 +93,8 @@ def report(arguments: argparse.Namespace) -> str:
     head = ["", "trained", "weights", "copies", "gradients", "AdamW", "cache", "activations", "total", "fits on"]
     count = rows["full"].parameters
     windows = f"{options.batch_size} windows, {options.branches} branch{'es' if options.branches > 1 else ''}"
+    if options.scored_steps > 1:
+        windows += f", {options.scored_steps} scored steps"
     title = (
         f"{arguments.model}: {count / 1e6:,.1f} M parameters, {options.dtype}; {windows} per forward pass; GiB per GPU"
     )

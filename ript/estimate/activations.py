@@ -38,6 +38,8 @@ class Workload:
     """Conditions that share a prefix: 2 for guidance and for the two-branch loss, else 1."""
     compute_bytes: int
     """Of a number in the backbone: 4 or 2."""
+    scored_steps: int = 1
+    """Denoising steps that the loss scores, one after the other on the same prefix."""
 
     def copies(self, products: int) -> int:
         """How often the common input of some matrix products is kept."""
@@ -77,7 +79,7 @@ class Tokens:
 def saved_bytes(architecture: Pi0Architecture, trained: Trained, work: Workload) -> int:
     """Bytes kept of one forward pass when the backward pass begins; copies of weights not included."""
     tokens = Tokens.count(architecture, work.prompt_tokens)
-    total = work.branches * suffix_bytes(architecture, trained, work, tokens)
+    total = work.branches * work.scored_steps * suffix_bytes(architecture, trained, work, tokens)
     total += key_value_bytes(architecture, trained, work, tokens)
     if trained.text:
         total += prefix_bytes(architecture, trained, work, tokens)

@@ -1,5 +1,6 @@
 """Memory of one GPU: weights, gradients, optimizer states, activations and prefix cache."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from ript.estimate.activations import (
 from ript.models.pi0.checkpoint import read_architecture
 from ript.models.pi0.config import Pi0Architecture, public_architecture, small_pi0_config, small_pi05_config
 from ript.models.pi0.folders import find_policy_folder
+from ript.models.pi0.heads import Heads, HeadSettings
 from ript.models.pi0.lora import LoraSettings, add_lora
 from ript.models.pi0.modeling import Pi0FlowModel
 from ript.models.pi0.policy_card import POLICY, read_policy_card
@@ -28,6 +30,7 @@ from ript.models.pi0.weights_file import WeightsFile
 
 MODELS = ("pi0", "pi05", "small", "small_pi05")
 MODES = ("inference", "expert only", "LoRA", "full")
+HEADS = ("value", "log_std")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Memory:
     """Bytes."""
 
     parameters: int
-    """How many, adapters included."""
+    """How many, adapters and heads included."""
     trainable: int
     """How many of them are trained."""
     weights: int
@@ -67,6 +70,10 @@ class Options:
     prompt_tokens: int = 48
     lora: LoraSettings = field(default_factory=lambda: LoraSettings("both"))
     vision_checkpointing: bool = False
+    heads: Sequence[str] = ()
+    """Of `HEADS`: a critic after the expert, the noise sampler's standard deviation. Their activations are not counted:
+    they are less than a hundredth of the expert's."""
+    scored_steps: int = 1
 
 
 def find_architecture(model: str) -> Pi0Architecture:
@@ -93,8 +100,8 @@ def estimate(architecture: Pi0Architecture, mode: str, options: Options) -> Memo
     one_of("mode", mode, MODES)
     model = build(architecture, mode, options)
     number = torch.finfo(DTYPES[options.dtype]).bits // 8
-    work = Workload(options.batch_size, options.prompt_tokens, options.branches, number)
-    parameters = list(model.parameters())
+    work = Workload(options.batch_size, options.prompt_tokens, options.branches, number, options.scored_steps)
+    parameters = [*model.parameters(), *build_heads(model, mode, options).parameters()]
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     trained = trained_parts(mode, options)
     cache = options.batch_size * key_value_bytes(
@@ -105,7 +112,7 @@ def estimate(architecture: Pi0Architecture, mode: str, options: Options) -> Memo
         parameters=sum(p.numel() for p in parameters),
         trainable=trainable,
         weights=sum(p.numel() * p.element_size() for p in parameters),
-        weight_copies=copied_weights(model) * number if number != FLOAT32 else 0,
+        weight_copies=copied_weights(model, options.scored_steps) * number if number != FLOAT32 else 0,
         gradients=FLOAT32 * trainable,
         optimizer=2 * FLOAT32 * trainable,
         prefix_cache=cache,
@@ -119,6 +126,15 @@ def build(architecture: Pi0Architecture, mode: str, options: Options) -> Pi0Flow
         model = Pi0FlowModel(architecture)
     prepare(model, mode, options)
     return model
+
+
+def build_heads(model: Pi0FlowModel, mode: str, options: Options) -> Heads:
+    """The heads on the meta device; always float32, trained in every mode but inference."""
+    sampler = "noise" if "log_std" in options.heads else "ode"
+    settings = HeadSettings(add_value_head="value" in options.heads, sampler=sampler)
+    with torch.device("meta"):
+        heads = Heads(settings, model.expert_hidden_size, model.prefix_width)
+    return heads.requires_grad_(mode != "inference")
 
 
 def prepare(model: Pi0FlowModel, mode: str, options: Options) -> None:
@@ -141,7 +157,11 @@ def trained_parts(mode: str, options: Options) -> Trained:
     return Trained(vision=False, text=False)
 
 
-def copied_weights(model: Pi0FlowModel) -> int:
-    """How many weights autocast copies: the trained ones of the backbone's matrix products."""
-    layers = [m for m in model.model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    return sum(layer.weight.numel() for layer in layers if layer.weight.requires_grad)
+def copied_weights(model: Pi0FlowModel, scored_steps: int) -> int:
+    """How many weights autocast copies: the trained ones of the backbone's matrix products, the expert's each step."""
+
+    def count(part: nn.Module) -> int:
+        layers = [m for m in part.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+        return sum(layer.weight.numel() for layer in layers if layer.weight.requires_grad)
+
+    return count(model.model) + (scored_steps - 1) * count(model.model.dit)

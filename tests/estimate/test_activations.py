@@ -27,9 +27,9 @@ def ratio(architecture: Pi0Architecture, mode: str, options: Options, fake: bool
         if options.vision_checkpointing:
             model.checkpoint_vision()
         number = DTYPES[options.dtype].itemsize
-        work = Workload(options.batch_size, options.prompt_tokens, options.branches, number)
+        work = Workload(options.batch_size, options.prompt_tokens, options.branches, number, options.scored_steps)
         measured = measure_saved_bytes(model, work)
-    copies = copied_weights(model) * number if number < 4 else 0
+    copies = copied_weights(model, options.scored_steps) * number if number < 4 else 0
     return saved_bytes(architecture, trained_parts(mode, options), work) / (measured - copies)
 
 
@@ -47,6 +47,14 @@ def test_the_small_network_keeps_what_the_formula_says(architecture: Pi0Architec
 def test_the_full_size_network_too(architecture: Pi0Architecture, mode: str, dtype: str) -> None:
     options = Options(batch_size=1, dtype=dtype)
     assert ratio(architecture, mode, options, fake=True) == pytest.approx(1, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("mode", ["expert only", "full"])
+@pytest.mark.parametrize("architecture", SMALL, ids=["pi0", "pi05"])
+def test_a_joint_log_probability_keeps_each_scored_step(architecture: Pi0Architecture, mode: str, dtype: str) -> None:
+    options = Options(batch_size=2, dtype=dtype, branches=1, prompt_tokens=20, scored_steps=4)
+    assert ratio(architecture, mode, options) == pytest.approx(1, abs=TOLERANCE)
 
 
 def test_vision_checkpointing_keeps_the_layers_inputs_only() -> None:

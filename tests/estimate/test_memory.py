@@ -10,10 +10,12 @@ from saved_tensors import forward
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers.initialization import no_init_weights
 
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.estimate.__main__ import fits, main, parse_arguments, report
 from ript.estimate.activations import Workload
 from ript.estimate.memory import MODES, Options, build, estimate, find_architecture, prepare
 from ript.models.pi0.config import Pi0Architecture
+from ript.models.pi0.heads import HeadSettings
 from ript.models.pi0.modeling import Pi0FlowModel
 
 GIB = 2**30
@@ -33,6 +35,20 @@ def test_trained_parameters_cost_sixteen_bytes_and_frozen_ones_two_or_four() -> 
         states = memory.weights + memory.gradients + memory.optimizer
         expected = 16 * memory.trainable + frozen * (memory.parameters - memory.trainable)
         assert states == pytest.approx(expected, rel=1e-3)
+
+
+def test_heads_are_trained_in_float32_and_are_as_large_as_the_policys_own(tiny_policy_folder: Path) -> None:
+    settings = HeadSettings(add_value_head=True, sampler="noise")
+    policy = PI0_OFT_Policy(pretrained_path=str(tiny_policy_folder), heads=settings)
+    size = sum(p.numel() for p in policy.heads.parameters())
+    architecture = find_architecture(str(tiny_policy_folder))
+    for mode, bytes_each in (("inference", 4), ("expert only", 16), ("full", 16)):
+        with_heads, without = (
+            estimate(architecture, mode, Options(dtype="bfloat16", heads=heads)) for heads in (("value", "log_std"), ())
+        )
+        assert with_heads.parameters - without.parameters == size
+        states = (sum((m.weights, m.gradients, m.optimizer)) for m in (with_heads, without))
+        assert next(states) - next(states) == bytes_each * size
 
 
 def shallow(architecture: Pi0Architecture, depth: int) -> Pi0Architecture:
@@ -87,6 +103,8 @@ def test_a_card_fits_with_room_to_spare() -> None:
         (["--model", "pi1"], "model='pi1' is neither a folder nor one of pi0, pi05"),
         (["--dtype", "float16"], "dtype='float16'.*bfloat16"),
         (["--batch-size", "0"], "batch_size=0"),
+        (["--heads", "critic"], "heads='critic'.*value, log_std"),
+        (["--scored-steps", "0"], "scored_steps=0"),
         (["--lora-rank", "0"], "lora.r=0"),
     ],
 )

@@ -195,5 +195,5 @@ def test_suite_launchers_refuse_a_malformed_number_of_processes():
 
 @pytest.mark.parametrize("script", ["one_task", "ablations", "five_tasks"])
 def test_scripts_of_results_need_a_folder(script):
-    result = run(f"scripts/pi0_cfg/results/{script}.sh")
+    result = run(f"scripts/results/{script}.sh")
     assert result.returncode == 2 and result.stderr.startswith("usage: bash ") and "FOLDER" in result.stderr

@@ -1,7 +1,6 @@
 """NFT: rollouts → advantages → windows → a flow loss towards what did well and away from what did badly.
 
-    python train_ript_pi0.py --config-name train_rl_pi0_nft_small_pi0                       # a CPU
-    torchrun --nproc_per_node=8 train_ript_pi0.py --config-name train_rl_pi0_nft_spatial    # GPUs
+    python train_ript_pi0.py --config-name train_rl_pi0_nft_all_task_small_pi0    # the small π0, a CPU
 
 Source: DiffusionNFT (arXiv 2509.16117). Different from it: r is 0.5 + the leave-one-out advantage, clipped to [0, 1],
 and the policy that acts is the moving average per gradient step (`ema_decay`).

@@ -1,7 +1,7 @@
 """PPO and GRPO: rollouts with random denoising steps → advantages → clipped policy gradient on their log-probability.
 
-    python train_ript_pi0.py --config-name train_rl_pi0_ppo_small_pi0                       # a CPU
-    torchrun --nproc_per_node=8 train_ript_pi0.py --config-name train_rl_pi0_ppo_spatial    # GPUs
+    python train_ript_pi0.py --config-name train_rl_pi0_ppo_all_task_small_pi0                       # a CPU
+    torchrun --nproc_per_node=8 train_ript_pi0.py --config-name train_rl_pi0_ppo_all_task_spatial    # GPUs
 
 Source: PPO (arXiv 1707.06347) and GRPO (arXiv 2402.03300) for flow policies as in π_RL (arXiv 2510.25889). Different
 from π_RL: the random denoising step is drawn per decision, from counted seeds; every decision weighs alike, and each

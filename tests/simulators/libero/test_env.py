@@ -13,7 +13,7 @@ from ript.simulators.libero.rendering import configure_rendering
 SUITE, TASK = "libero_spatial", 5  # the bowl stands on a ramekin
 SIZE = 64
 SEED = 7
-STEPS = 60
+STEPS = 30
 DUMMY = [0.0] * 6 + [-1.0]
 
 
@@ -77,7 +77,7 @@ def test_two_episodes_in_chunks_are_byte_equal_to_stock_libero(env, stock_episod
         assert list(start.observation) == [*CAMERAS, *PROPRIOCEPTION]
         assert_same_observation(start.observation, stock_start)
         done = 0
-        for actions in np.split(random_actions(STEPS, seed=episode), [25, 26, 50]):
+        for actions in np.split(random_actions(STEPS, seed=episode), [12, 13, 25]):
             chunk = env.step_chunk(actions, observe_every=10)
             for step, observation in chunk.observations.items():
                 assert_same_observation(observation, stock_steps[done + step - 1][1])

@@ -1,6 +1,6 @@
 """Draws the training success of runs into one figure: over environment steps, or with --time over minutes.
 
-python scripts/pi0_cfg/results/learning_curves.py curves.png runs/one_task/seed0 runs/one_task/seed1
+python scripts/results/learning_curves.py curves.png runs/one_task/seed0 runs/one_task/seed1
 """
 
 import argparse

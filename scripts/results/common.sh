@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# What the scripts of this folder share: the runs behind docs/results/cfg_flow_libero.md. Source it with their arguments.
+# What the scripts of this folder share: the runs behind docs/results/. Source it with their arguments.
 #
 # Each takes a folder, and goes on where it stopped when it is called again with it. NPROC: processes (default: one per
 # core).
-source "$(dirname "${BASH_SOURCE[0]}")/../../common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 [[ $# == 1 && $1 != -* ]] || fail 2 "usage: bash $0 FOLDER (see the head of the file)"
 folder=$(realpath -m -- "$1")

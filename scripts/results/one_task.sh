@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One task from a weak start: SFT on 20 demonstrations, then CFG-Flow with three seeds, and the same time of SFT instead.
 #
-#   bash scripts/pi0_cfg/results/one_task.sh runs/one_task
+#   bash scripts/results/one_task.sh runs/one_task
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

@@ -2,7 +2,7 @@
 # What each part of the recipe does: the first 10 iterations of the run of one_task.sh, seed 0, with one thing changed
 # each time.
 #
-#   bash scripts/pi0_cfg/results/ablations.sh runs/one_task      after one_task.sh, in the same folder
+#   bash scripts/results/ablations.sh runs/one_task      after one_task.sh, in the same folder
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The small π0 that ships with the project, on its five tasks together: CFG-Flow, and evaluation before and after.
 #
-#   bash scripts/pi0_cfg/results/five_tasks.sh runs/five_tasks
+#   bash scripts/results/five_tasks.sh runs/five_tasks
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
