@@ -58,7 +58,7 @@ def describe(error: HydraException) -> str:
 def explain_override(override: str) -> str:
     """One line on an argument that Hydra's grammar does not take as it stands."""
     key, equals, value = override.partition("=")
-    if not key or not equals:
+    if not key.strip("+~") or not equals:
         return f"{override!r} is not understood: an argument is key=value"
     escaped = value.replace('"', '\\"')
     quoted = shlex.quote(f'{key}="{escaped}"')
@@ -66,6 +66,9 @@ def explain_override(override: str) -> str:
 
 
 if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        if argument.lstrip("+~").startswith("="):  # Hydra's own answer to a missing key is a traceback
+            refuse(explain_override(argument))
     try:
         main()
     except HydraException as error:

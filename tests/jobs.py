@@ -1,6 +1,7 @@
 """What tests run on every rank; importable by spawned processes."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,26 @@ def optimize_on_plane(distributed: Distributed, folder: Path, steps: int, option
     learner = make_learner(policy, distributed)
     metrics = [optimizer.optimize(policy, next(iterator), learner, iterator, loader) for _ in range(steps)]
     return metrics, policy.model.action_out_proj.weight.detach().numpy()
+
+
+def iterate_with_seeds(distributed: Distributed, folder: Path, seeds: Sequence[int]) -> Any:
+    """An iteration per seed with options that vary: this rank's windows and those of all, and the last weights."""
+    policy = PI0_OFT_Policy(pretrained_path=str(folder), num_steps=2)
+    learner, counts = make_learner(policy, distributed), []
+    for seed in seeds:
+        options = {"enable_dynamic_sampling": seed % 3 > 0, "early_stop_percentage": (1.0, 0.5)[seed % 2]}
+        sizes = {
+            "rloo_batch_size": 2 + seed % 3,
+            "demo_batch_size": 2,
+            "max_groups_per_step": 3,
+            "update_batch_size": 4,
+        }
+        optimizer = make_optimizer(distributed, seed=seed, positive_share=(0.0, 0.5)[seed % 2], **sizes, **options)
+        loader = ContextLoader([0, 1], 2, seed=seed, distributed=distributed)
+        iterator = iter(loader)
+        metrics = optimizer.optimize(policy, next(iterator), learner, iterator, loader)
+        counts.append((len(optimizer.storage.windows), int(metrics["num_windows"])))
+    return counts, policy.model.action_out_proj.weight.detach().numpy()
 
 
 def count_together(distributed: Distributed, times: int) -> tuple[int, int]:

@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from forked_program import SCRIPT, run_program
 
@@ -50,6 +52,7 @@ def start(launcher: list[str], cwd: Path, *overrides: str) -> subprocess.Complet
         ("paths.run_name=a,b", "'paths.run_name=a,b' is not", "'paths.run_name=\"a,b\"'"),
         ("paths.run_name={a", "'paths.run_name={a' is not", "'paths.run_name=\"{a\"'"),
         ("algo.lr", "'algo.lr' is not", "key=value"),
+        ("+=3", "'+=3' is not", "key=value"),
     ],
 )
 def test_bad_input_ends_with_one_line_and_an_exit_code(tmp_path: Path, override: str, named: str, valid: str) -> None:
@@ -71,3 +74,25 @@ def test_two_ranks_train_evaluate_and_save_on_libero(tmp_path: Path) -> None:
     assert train["num_windows"] == 4  # two ranks × one group × two rollouts × one window
     assert train["env_steps"] == 80 and evaluation["rollout_count"] == 2
     assert len(complete_checkpoints(run_dir / "checkpoints")) == 1
+
+
+@pytest.mark.slow
+def test_a_job_ends_within_a_minute_when_one_of_its_ranks_dies_and_names_it(tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    errors = tmp_path / "stderr"
+    with errors.open("w") as file:
+        command = [*launcher, str(SCRIPT), *SMALL, "training.n_steps=1000", "rollout.enabled=false"]
+        job = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=file)
+    try:
+        while "step 2:" not in errors.read_text():
+            assert job.poll() is None, errors.read_text()[-3000:]
+            time.sleep(0.5)
+        ranks = psutil.Process(job.pid).children()
+        everyone = psutil.Process(job.pid).children(recursive=True)
+        next(rank for rank in ranks if rank.environ().get("LOCAL_RANK") == "1").kill()
+        assert job.wait(timeout=60) != 0
+    finally:
+        job.kill()
+    psutil.wait_procs(everyone, timeout=30)
+    assert not [process for process in everyone if process.is_running()]
+    assert "local_rank: 1" in errors.read_text()

@@ -16,7 +16,7 @@ evaluate recipe "$(policy seed0 10)" 100 --tasks "$task"
 ablate() {
   local name=$1
   shift
-  train "$name" 10 algo.num_denoise_steps=2 "task.task_names_to_use=[$task]" \
+  train cfg "$name" 10 algo.num_denoise_steps=2 "task.task_names_to_use=[$task]" \
     "algo.pretrained_path=$(hydra_string "$start")" "$@"
   evaluate "$name" "$(policy "$name" 10)" 100 --tasks "$task"
 }

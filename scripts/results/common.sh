@@ -16,12 +16,12 @@ policy() {
   printf '%s/%s/checkpoints/step_%06d/policy' "$folder" "$1" "$2"
 }
 
-# train RUN STEPS OVERRIDE...: a training run with the recipe of the small π0, up to that step.
+# train ALGORITHM RUN STEPS OVERRIDE...: a training run with the small π0's recipe for cfg, ppo, …, up to that step.
 train() {
-  local run=$1 steps=$2
-  shift 2
+  local algorithm=$1 run=$2 steps=$3
+  shift 3
   [[ ! -d $(policy "$run" "$steps") ]] || return 0
-  (launch "$nproc" --config-name train_rl_pi0_cfg_all_task_small_pi0 "paths.output_dir=$(hydra_string "$folder")" \
+  (launch "$nproc" --config-name "train_rl_pi0_${algorithm}_all_task_small_pi0" "paths.output_dir=$(hydra_string "$folder")" \
     "paths.run_name=$run" "training.n_steps=$steps" training.resume=auto rollout.enabled=false "$@")
 }
 

@@ -7,8 +7,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 tasks=(0 1 2 3 4)
 start=$root/ript/assets/small_pi0
-train cfg_flow 10
-train two_steps 12 algo.num_denoise_steps=2
+train cfg cfg_flow 10
+train cfg two_steps 12 algo.num_denoise_steps=2
 evaluate start "$start" 50 --tasks "${tasks[@]}"
 evaluate cfg_flow "$(policy cfg_flow 10)" 40 --tasks "${tasks[@]}"
 evaluate two_steps "$(policy two_steps 12)" 50 --tasks "${tasks[@]}"

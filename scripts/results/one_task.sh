@@ -11,7 +11,7 @@ start=$folder/start/sft/checkpoints/step_000450/policy
 evaluate start_2_steps "$start" 100 --tasks "$task" --denoise-steps 2
 
 for seed in 0 1 2; do
-  train "seed$seed" 15 algo.num_denoise_steps=2 "seed=$seed" "task.task_names_to_use=[$task]" \
+  train cfg "seed$seed" 15 algo.num_denoise_steps=2 "seed=$seed" "task.task_names_to_use=[$task]" \
     "algo.pretrained_path=$(hydra_string "$start")"
   evaluate "seed$seed" "$(policy "seed$seed" 15)" 200 --tasks "$task"
 done

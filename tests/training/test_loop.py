@@ -177,14 +177,18 @@ def test_a_second_run_of_the_same_name_keeps_the_first(tmp_path: Path, tiny_poli
     assert len(kept) == 1 and complete_checkpoints(kept[0] / "checkpoints")
 
 
-def test_tensorboard_and_wandb_offline_need_no_account(
+def test_tensorboard_and_wandb_offline_need_no_account_and_no_file_of_a_run_holds_a_key(
     tmp_path: Path, tiny_policy_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    key = "c0ffee" * 6 + "c0ff"
     monkeypatch.setenv("WANDB_SILENT", "true")
-    options = ("logging.tensorboard=true", "logging.wandb.mode=offline", "training.n_steps=1")
+    for name in ("WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, key)
+    options = ("logging.tensorboard=true", "logging.wandb.mode=offline", "logging.report=true", "training.n_steps=1")
     run(planar_config(tmp_path / "run", tiny_policy_folder, *options, "rollout.enabled=false"))
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and key.encode() in path.read_bytes()] == []
 
 
 def test_two_runs_of_one_name_at_once_are_refused_with_the_holder(tmp_path: Path, tiny_policy_folder: Path) -> None:

@@ -63,6 +63,20 @@ def test_ranks_whose_rollouts_end_differently_stay_in_step(tiny_policy_folder: P
         assert all(np.isfinite(value) for value in mine.values())
 
 
+@pytest.mark.slow
+def test_no_rank_waits_for_another_over_100_seeds_with_uneven_success(tiny_policy_folder: Path) -> None:
+    results = run_ranks(jobs.iterate_with_seeds, 2, tiny_policy_folder, range(100), timeout_s=1200)
+    (first, weights), (second, other_weights) = results
+    np.testing.assert_array_equal(weights, other_weights)
+    assert (
+        [total for _, total in first]
+        == [total for _, total in second]
+        == [mine + theirs for (mine, _), (theirs, _) in zip(first, second, strict=True)]
+    )
+    cases = {(bool(mine), bool(theirs)) for (mine, _), (theirs, _) in zip(first, second, strict=True)}
+    assert cases == {(False, False), (False, True), (True, False), (True, True)}
+
+
 def test_an_iteration_without_any_accepted_group_changes_nothing(tiny_policy: PI0_OFT_Policy) -> None:
     optimizer = jobs.make_optimizer()
     before = [p.clone() for p in tiny_policy.model.parameters()]
