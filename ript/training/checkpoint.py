@@ -138,7 +138,15 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"training state not found: {path}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, struct.error, EOFError, ValueError, *_MALFORMED) as error:
+    except (
+        RuntimeError,
+        AssertionError,
+        pickle.UnpicklingError,
+        struct.error,
+        EOFError,
+        ValueError,
+        *_MALFORMED,
+    ) as error:
         raise ValueError(f"{path}: damaged training state ({_first_line(error)})") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path}: damaged training state (it is no mapping)")

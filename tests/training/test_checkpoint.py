@@ -1,4 +1,5 @@
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,18 @@ def test_a_damaged_state_is_one_line_with_its_file_and_no_code_is_executed(
         load_state(tmp_path)
     assert "\n" not in str(caught.value) and str(tmp_path / "training.pt") in str(caught.value)
     assert "executed" not in capsys.readouterr().out
+
+
+def test_a_state_whose_pickle_asks_for_a_storage_that_is_none_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "training.pt"
+    torch.save({"version": VERSION}, path)
+    with zipfile.ZipFile(path) as whole:
+        entries = {name: whole.read(name) for name in whole.namelist()}
+    with zipfile.ZipFile(path, "w") as damaged:
+        for name, content in entries.items():
+            damaged.writestr(name, b"\x80\x02K\x03Q." if name.endswith("data.pkl") else content)
+    with pytest.raises(ValueError, match="damaged training state"):
+        load_state(tmp_path)
 
 
 def test_a_truncated_state_is_one_line_with_its_file(tmp_path: Path) -> None:
