@@ -7,15 +7,62 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
+from safetensors.torch import load_file
 from samples import episode
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.demonstrations.window_loader import WindowLoader
 from ript.distributed import Distributed
 from ript.storage.windows import Window, WindowCutter
+from ript.training.checkpoint import complete_checkpoints
 from ript.training.loop import Trainer
 
 CONFIG_DIR = Path(__file__).parents[1] / "config"
+EVERYTHING = (
+    "algo.ema_decay=0.5",
+    "algo.replay_iterations=3",
+    "algo.update_batch_size=8",
+    "algo.positive_share=0.5",
+    "algo.demonstration_share=0.25",
+    "algo.demonstration_windows._target_=planar_run.demonstrated",
+    "algo.shift=1",
+    "algo.jitter=0.1",
+    "algo.num_epochs=2",
+    "algo.lr_schedule=cosine",
+    "rollout.enabled=false",
+    "training.save_interval=2",
+)
+"""Every part that has a state."""
+SFT = (
+    "algo=pi0_sft",
+    "algo.loader._target_=planar_run.demonstration_loader",
+    "algo.batch_size=4",
+    "algo.warmup_steps=1",
+)
+PPO = (
+    "algo=pi0_ppo",
+    "algo.noise_anneal=[0.3,3]",
+    "algo.critic_warmup_steps=5",
+    "algo.episode_weighted=true",
+    "algo.open_loop=20",
+    "algo.update_batch_size=8",
+    "algo.shift=1",
+    "algo.lr_schedule=cosine",
+    "rollout.enabled=false",
+)
+NOISE = ("algo=pi0_ppo", "algo.sampler=noise", "algo.entropy_coef=0.005", "algo.value_after_vlm=true", *PPO[4:])
+GRPO = ("algo=pi0_grpo", "algo.open_loop=20", "algo.update_batch_size=8", "rollout.enabled=false")
+NFT = ("algo=pi0_nft", "algo.ema_decay=0.5", "algo.update_batch_size=8", "algo.num_epochs=2", "rollout.enabled=false")
+GAE = (*EVERYTHING, "algo.advantage=gae", "algo.add_value_head=true", "algo.observe_end=true", "algo.open_loop=25")
+ALGORITHMS: dict[str, tuple[str, ...]] = {
+    "cfg_flow": EVERYTHING,
+    "gae": GAE,
+    "sft": SFT,
+    "ppo": PPO,
+    "noise": NOISE,
+    "grpo": GRPO,
+    "nft": NFT,
+}
 
 
 def planar_config(run_dir: Path, policy_folder: Path | None, *overrides: str) -> DictConfig:
@@ -64,6 +111,17 @@ def run_on(distributed: Distributed, cfg: DictConfig, dies_after: int | None = N
         trainer.train()
     finally:
         trainer.close()
+
+
+def weights_of(run_dir: Path) -> dict[str, torch.Tensor]:
+    """Of the run's newest checkpoint."""
+    return weights_in(complete_checkpoints(run_dir / "checkpoints")[-1] / "policy")
+
+
+def weights_in(folder: Path) -> dict[str, torch.Tensor]:
+    """Of the network and of its heads."""
+    files = {path.stem: load_file(path) for path in folder.glob("*.safetensors")}
+    return {f"{stem}/{name}": tensor for stem, tensors in files.items() for name, tensor in tensors.items()}
 
 
 def demonstrated(policy: PI0_OFT_Policy) -> list[Window]:

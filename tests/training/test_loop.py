@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from planar_run import planar_config, run_on
+from planar_run import ALGORITHMS, EVERYTHING, SFT, planar_config, run_on, weights_in, weights_of
 from ranks import run_ranks
-from safetensors.torch import load_file
 
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.distributed import Distributed
@@ -20,16 +19,6 @@ from ript.training.loop import InputError, run
 def lines_of(run_dir: Path, phase: str) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return [line for line in lines if line["phase"] == phase]
-
-
-def weights_of(run_dir: Path) -> dict[str, torch.Tensor]:
-    return weights_in(complete_checkpoints(run_dir / "checkpoints")[-1] / "policy")
-
-
-def weights_in(folder: Path) -> dict[str, torch.Tensor]:
-    """Of the network and of its heads."""
-    files = {path.stem: load_file(path) for path in folder.glob("*.safetensors")}
-    return {f"{stem}/{name}": tensor for stem, tensors in files.items() for name, tensor in tensors.items()}
 
 
 def test_a_run_logs_evaluates_and_leaves_a_final_checkpoint(tmp_path: Path, tiny_policy_folder: Path) -> None:
@@ -250,45 +239,6 @@ def test_an_evaluation_in_training_is_of_the_average(tmp_path: Path, tiny_policy
         (line,) = lines_of(tmp_path / str(rate), "eval")
         evaluated.append({key: value for key, value in line.items() if not key.startswith("time/")})
     assert evaluated[0] == evaluated[1]
-
-
-EVERYTHING = (
-    "algo.ema_decay=0.5",
-    "algo.replay_iterations=3",
-    "algo.update_batch_size=8",
-    "algo.positive_share=0.5",
-    "algo.demonstration_share=0.25",
-    "algo.demonstration_windows._target_=planar_run.demonstrated",
-    "algo.shift=1",
-    "algo.jitter=0.1",
-    "algo.num_epochs=2",
-    "algo.lr_schedule=cosine",
-    "rollout.enabled=false",
-    "training.save_interval=2",
-)
-"""Every part that has a state."""
-SFT = (
-    "algo=pi0_sft",
-    "algo.loader._target_=planar_run.demonstration_loader",
-    "algo.batch_size=4",
-    "algo.warmup_steps=1",
-)
-PPO = (
-    "algo=pi0_ppo",
-    "algo.noise_anneal=[0.3,3]",
-    "algo.critic_warmup_steps=5",
-    "algo.episode_weighted=true",
-    "algo.open_loop=20",
-    "algo.update_batch_size=8",
-    "algo.shift=1",
-    "algo.lr_schedule=cosine",
-    "rollout.enabled=false",
-)
-NOISE = ("algo=pi0_ppo", "algo.sampler=noise", "algo.entropy_coef=0.005", "algo.value_after_vlm=true", *PPO[4:])
-GRPO = ("algo=pi0_grpo", "algo.open_loop=20", "algo.update_batch_size=8", "rollout.enabled=false")
-NFT = ("algo=pi0_nft", "algo.ema_decay=0.5", "algo.update_batch_size=8", "algo.num_epochs=2", "rollout.enabled=false")
-GAE = (*EVERYTHING, "algo.advantage=gae", "algo.add_value_head=true", "algo.observe_end=true", "algo.open_loop=25")
-ALGORITHMS = {"cfg_flow": EVERYTHING, "gae": GAE, "sft": SFT, "ppo": PPO, "noise": NOISE, "grpo": GRPO, "nft": NFT}
 
 
 def killed_and_resumed(distributed: Distributed, folder: Path, policy: Path, overrides: tuple[str, ...]) -> bool:
