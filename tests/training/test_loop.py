@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig
 from planar_run import ALGORITHMS, EVERYTHING, SFT, planar_config, run_on, weights_in, weights_of
 from ranks import run_ranks
 
@@ -13,7 +14,7 @@ from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.distributed import Distributed
 from ript.locks import FolderLock
 from ript.training.checkpoint import complete_checkpoints, load_state
-from ript.training.loop import InputError, run
+from ript.training.loop import InputError, Trainer, run
 
 
 def lines_of(run_dir: Path, phase: str) -> list[dict[str, Any]]:
@@ -278,6 +279,37 @@ def test_a_killed_run_with_every_option_on_goes_on_without_a_trace(
         assert killed_and_resumed(Distributed(), tmp_path, tiny_policy_folder, overrides)
     else:
         assert run_ranks(killed_and_resumed, 2, tmp_path, tiny_policy_folder, overrides) == [True, True]
+
+
+def what_was_loaded(distributed: Distributed, cfg: DictConfig) -> list[torch.Tensor]:
+    """Weights, optimizers and average of a run that is about to go on."""
+    trainer = Trainer(cfg, distributed)
+    state = trainer.parts.learner.state_dict()
+    weights = [tensor.detach() for tensor in trainer.parts.policy.model.state_dict().values()]
+    trainer.close()
+    return [*weights, *tensors_of(state)]
+
+
+def tensors_of(state: dict[str, Any]) -> list[torch.Tensor]:
+    leaves = torch.utils._pytree.tree_leaves({name: state[name] for name in ("optimizers", "average")})
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_another_number_of_ranks_loads_the_same_weights_optimizers_and_average(
+    tmp_path: Path, tiny_policy_folder: Path, before: int, after: int
+) -> None:
+    options = (*EVERYTHING, "training.n_steps=4")
+    train = planar_config(tmp_path / "run", tiny_policy_folder, *options, "training.cut=2")
+    load = planar_config(tmp_path / "run", tiny_policy_folder, *options, "training.resume=true")
+    for job, ranks, cfg in ((run_on, before, train), (what_was_loaded, after, load)):
+        results = run_ranks(job, ranks, cfg) if ranks > 1 else [job(Distributed(), cfg)]
+    state = tensors_of(load_state(complete_checkpoints(tmp_path / "run" / "checkpoints")[-1])["learner"])
+    assert len(state) > 10
+    for loaded in results:
+        assert all(torch.equal(a, b) for a, b in zip(loaded[-len(state) :], state, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(loaded, results[0], strict=True))
 
 
 def test_a_checkpoint_holds_the_trained_weights_beside_their_average(tmp_path: Path, tiny_policy_folder: Path) -> None:
