@@ -102,7 +102,7 @@ def iterate_with_seeds(distributed: Distributed, folder: Path, seeds: Sequence[i
             "max_groups_per_step": 3,
             "update_batch_size": 4,
         }
-        optimizer = make_optimizer(distributed, seed=seed, positive_share=(0.0, 0.5)[seed % 2], **sizes, **options)
+        optimizer = make_optimizer(distributed, seed=seed, positive_share=(None, 0.5)[seed % 2], **sizes, **options)
         loader = ContextLoader([0, 1], 2, seed=seed, distributed=distributed)
         iterator = iter(loader)
         metrics = optimizer.optimize(policy, next(iterator), learner, iterator, loader)
