@@ -72,7 +72,7 @@ class Options:
     vision_checkpointing: bool = False
     heads: Sequence[str] = ()
     """Of `HEADS`: a critic after the expert, the noise sampler's standard deviation. Their activations are not counted:
-    they are less than a hundredth of the expert's."""
+    they are less than a hundredth of a full-size expert's."""
     scored_steps: int = 1
 
 
