@@ -164,6 +164,15 @@ def test_ctrl_c_leaves_a_summary_and_goes_on(
     assert "missing" not in (tmp_path / "summary.md").read_text()
 
 
+def test_an_evaluation_that_ends_before_its_first_episode_says_so_and_claims_no_rate(
+    tiny_policy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(evaluate, "make_runner", interrupting(KeyboardInterrupt(), after=0))
+    with pytest.raises(SystemExit), caplog.at_level("INFO"):
+        main(command(tiny_policy_folder, tmp_path))
+    assert "nothing was played" in caplog.text and "0/0" not in caplog.text
+
+
 def test_a_failed_simulator_ends_with_its_message_and_exit_code_1(
     tiny_policy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
