@@ -73,6 +73,8 @@ def running_script(tmp_path, call_s="3", grace_s="5"):
         stderr=subprocess.PIPE,
         text=True,
         process_group=0,
+        # A job that a shell started in the background ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield process, [int(pid) for pid in process.stdout.readline().split()]
