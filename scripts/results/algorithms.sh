@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Algorithms side by side: one task, one start, the same contexts, the same budget of environment steps.
+# Algorithms side by side: one task, one start, the same contexts, the same budget of environment steps, and all of them
+# act alike, in training and in evaluation: the start succeeds twice as often when it looks every 10 steps.
 #
 #   bash scripts/results/algorithms.sh runs/algorithms
 set -euo pipefail
@@ -8,6 +9,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 task=pick_up_the_ketchup_and_place_it_in_the_basket
 budget=40000 # environment steps of training
 iterations=12
+denoise_steps=2
+open_loop=10
 
 TASKS=$task DEMOS=20 STEPS=450 EPISODES=200 NPROC=$nproc bash "$root/scripts/make_small_pi0.sh" "$folder/start"
 start=$folder/start/sft/checkpoints/step_000450/policy
@@ -17,13 +20,19 @@ compare() {
   local name=$1 algorithm=$2 step
   shift 2
   train "$algorithm" "$name" "$iterations" training.save_interval=1 training.keep_checkpoints="$iterations" \
+    "algo.num_denoise_steps=$denoise_steps" "algo.open_loop=$open_loop" \
     "task.task_names_to_use=[$task]" "algo.pretrained_path=$(hydra_string "$start")" "$@"
   step=$("$venv/bin/python" "$root/scripts/results/step_at.py" "$folder/$name" "$budget")
-  evaluate "$name" "$(policy "$name" "$step")" 200 --tasks "$task"
+  judge "$name" "$(policy "$name" "$step")"
 }
 
-compare cfg_flow cfg algo.num_denoise_steps=2
+judge() {
+  evaluate "$1" "$2" 200 --tasks "$task" --denoise-steps "$denoise_steps" --open-loop "$open_loop"
+}
+
+judge start "$start"
+compare cfg_flow cfg
 compare ppo_sde ppo
 compare ppo_noise ppo algo.sampler=noise
 compare grpo grpo
-compare nft nft algo.num_denoise_steps=2
+compare nft nft
