@@ -73,10 +73,14 @@ def gradient_of_share(distributed: Distributed, folder: Path, shares: list[list[
     for step, batch in enumerate(optimizer.storage.mini_batches((0, 0, 0))):
         seed = (0, 0, 0, step)
         learner.accumulate(optimizer.loss, optimizer.augmentation.batch(batch, seed), 1.0, seed, sums)
+    return summed_gradient(policy, distributed), distributed.sum(sums)
+
+
+def summed_gradient(policy: PI0_OFT_Policy, distributed: Distributed) -> np.ndarray:
+    """The gradient (flat) of everything trained, over all ranks."""
     parameters = [p for group in policy.trainable_params.values() for p in group]
     distributed.sum_gradients(parameters)
-    gradient = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
-    return gradient.numpy(), distributed.sum(sums)
+    return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).numpy()
 
 
 def optimize_on_plane(distributed: Distributed, folder: Path, steps: int, options: dict[str, Any]) -> Any:

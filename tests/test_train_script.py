@@ -15,6 +15,7 @@ from ript.training.checkpoint import complete_checkpoints
 
 BOWL = "pick_up_the_black_bowl_between_the_plate_and_the_ramekin_and_place_it_on_the_plate"
 KETCHUP = "pick_up_the_ketchup_and_place_it_in_the_basket"
+TWO_RANKS = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 SMALL = (
     "task=libero_spatial",
     "algo.max_episode_length=20",
@@ -65,8 +66,7 @@ def test_bad_input_ends_with_one_line_and_an_exit_code(tmp_path: Path, override:
 
 
 def test_two_ranks_train_evaluate_and_save_on_libero(tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = start(launcher, tmp_path, *SMALL)
+    done = start(TWO_RANKS, tmp_path, *SMALL)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "evaluation after 1 steps: success 0/2" in done.stderr
     (run_dir,) = (tmp_path / "runs").iterdir()
@@ -78,10 +78,9 @@ def test_two_ranks_train_evaluate_and_save_on_libero(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_job_ends_within_a_minute_when_one_of_its_ranks_dies_and_names_it(tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     errors = tmp_path / "stderr"
     with errors.open("w") as file:
-        command = [*launcher, str(SCRIPT), *SMALL, "training.n_steps=1000", "rollout.enabled=false"]
+        command = [*TWO_RANKS, str(SCRIPT), *SMALL, "training.n_steps=1000", "rollout.enabled=false"]
         job = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=file)
     try:
         while "step 2:" not in errors.read_text():

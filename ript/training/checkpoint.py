@@ -25,6 +25,8 @@ from ript.distributed import Distributed
 logger = logging.getLogger(__name__)
 
 _MALFORMED = (LookupError, TypeError, AttributeError)
+_UNREADABLE = (RuntimeError, AssertionError, pickle.UnpicklingError, struct.error, EOFError, ValueError, *_MALFORMED)
+"""What torch's unpickler raises for damaged bytes."""
 MARKER, STATE, POLICY = "COMPLETE", "training.pt", "policy"
 VERSION = 2
 """Of the state; 1 had no version, and the average's tensors in it were the trained weights'."""
@@ -138,15 +140,7 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"training state not found: {path}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        RuntimeError,
-        AssertionError,
-        pickle.UnpicklingError,
-        struct.error,
-        EOFError,
-        ValueError,
-        *_MALFORMED,
-    ) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"{path}: damaged training state ({_first_line(error)})") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path}: damaged training state (it is no mapping)")

@@ -1,7 +1,6 @@
 """NFT's gradient steps: against the policy that acted, however windows are split."""
 
 from collections import defaultdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 import planar
 import pytest
 import torch
-from jobs import ADVANTAGES, make_episodes, make_learner
+from jobs import ADVANTAGES, make_episodes, make_learner, summed_gradient
 from ranks import run_ranks
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
@@ -56,10 +55,8 @@ def gradient(distributed: Distributed, folder: Path, size: int, forget: bool = F
     if forget:
         optimizer.before_update(learner)
     for batch, seed in optimizer.mini_batches(epoch=0):
-        learner.accumulate(partial(optimizer.loss), batch, 1.0, seed, defaultdict(float))
-    parameters = [p for group in policy.trainable_params.values() for p in group]
-    distributed.sum_gradients(parameters)
-    return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).numpy()
+        learner.accumulate(optimizer.loss, batch, 1.0, seed, defaultdict(float))
+    return summed_gradient(policy, distributed)
 
 
 def test_the_gradient_is_the_same_for_any_micro_batch_and_number_of_ranks(tiny_policy_folder: Path) -> None:

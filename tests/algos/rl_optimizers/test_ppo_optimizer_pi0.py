@@ -10,6 +10,7 @@ import numpy as np
 import planar
 import pytest
 import torch
+from jobs import summed_gradient
 from ranks import run_ranks
 
 from ript.algos.losses.ppo import PPOLoss
@@ -95,9 +96,7 @@ def gradient(distributed: Distributed, folder: Path, size: int) -> Any:
     optimizers = {name: torch.optim.AdamW(group) for name, group in policy.trainable_params.items()}
     learner = Learner(policy, optimizers, optimizer_batch_size=size, distributed=distributed)
     learner.accumulate(partial(PPOLoss(), sampler=chosen), Batch.of(own), 1.0, (0,), defaultdict(float))
-    parameters = [p for group in policy.trainable_params.values() for p in group]
-    distributed.sum_gradients(parameters)
-    return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).numpy()
+    return summed_gradient(policy, distributed)
 
 
 def test_the_gradient_is_the_same_for_any_micro_batch_and_number_of_ranks(tiny_policy_folder: Path) -> None:
