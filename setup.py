@@ -22,6 +22,7 @@ setup(
         "omegaconf==2.3.*",
         "tqdm>=4.66,<5",
         "psutil>=7.2,<8",
+        "packaging>=25,<27",
         "wandb>=0.31,<1",
         "tensorboard>=2.21,<3",
         # The simulator. Newer mujoco releases crash robosuite or change contacts: objects slide off where
