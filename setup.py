@@ -40,6 +40,8 @@ setup(
         "msgpack>=1.1,<2",
     ],
     extras_require={
+        # One more place for metrics: logging.backends=[swanlab].
+        "swanlab": ["swanlab>=0.10,<1"],
         "dev": [
             "pytest>=9,<10",
             "pytest-xdist>=3.8,<4",
@@ -47,6 +49,6 @@ setup(
             "mypy==2.4.1",
             "selenium>=4.51,<5",
             "websocket-client>=1.9,<2",
-        ]
+        ],
     },
 )

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -15,6 +15,7 @@ from ript.checks import in_range, one_of, whole_number
 from ript.distributed import Distributed
 from ript.env_vars import read_env_settings
 from ript.training.learner import Learner
+from ript.training.metric_backends import check_backends
 from ript.training.schedule import Schedule
 from ript.training.weight_average import WeightAverage
 
@@ -48,7 +49,7 @@ def check_config(cfg: DictConfig) -> None:
         in_range("algo.betas", beta, 0, 1)
     in_range("algo.weight_decay", cfg.algo.weight_decay, 0)
     in_range("algo.ema_decay", cfg.algo.ema_decay, 0, 1)
-    one_of("logging.wandb.mode", cfg.logging.wandb.mode, ("disabled", "offline", "online"))
+    check_backends(cast(dict[str, Any], OmegaConf.to_container(cfg.logging, resolve=True)))
     make_schedule(cfg)
 
 
