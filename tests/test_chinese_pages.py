@@ -37,7 +37,7 @@ class Section:
         text = "\n".join(self.prose)
         links = Counter(english_of(page.parent / target) for _, target in LINK.findall(text))
         del links[english_of(page)]  # to the same page in the other language
-        code = set(re.findall(r"`([^`]+)`", text))
+        code = {" ".join(words.split()) for words in re.findall(r"`([^`]+)`", text)}
         plain = MODELS.sub("", re.sub(r"`[^`]+`", "", LINK.sub(r"\1", text)))
         return {
             "inline code": Counter(code),
