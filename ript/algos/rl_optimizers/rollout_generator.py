@@ -46,7 +46,8 @@ class RolloutGenerator:
         enable_rollout_stats_tracking: keep those statistics.
         task_names_to_use: leave out contexts of other tasks, given by name or id; None uses all.
         seed: seeds the policy's noise, one stream per rollout.
-        video_interval: every so many iterations, the first group that rank 0 plays is filmed; None films none.
+        video_interval: every so many iterations, the first group that rank 0 plays is filmed (the runner's
+            `save_video`); None films none.
         video_dir: where to, in a folder per iteration.
     """
 
