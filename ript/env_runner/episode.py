@@ -15,7 +15,8 @@ class ChunkDecision:
     """How one chunk was decided, for algorithms that score it again: see `ript.flow.samplers.Chain`. Arrays only."""
 
     points: np.ndarray | None = None
-    """(N+1, H, 32) float32, the way from the noise to the actions; None where nothing on it was random."""
+    """(P, H, 32) float32, the way from the noise, first, to the whole chunk it became, last: of a random sampler all
+    N+1 points, of Euler steps these two, where they were asked for; else None."""
     step: int = -1
     """The denoising step that was random; -1 where all or none were."""
     log_prob: np.ndarray | None = None

@@ -152,7 +152,8 @@ def split_decision(decision: Decision) -> list[ChunkDecision]:
     rows = len(decision.actions)
     values = [None] * rows if decision.value is None else decision.value.float().cpu().tolist()
     if decision.chain is None:
-        return [ChunkDecision(value=value) for value in values]
+        ends = [None] * rows if decision.ends is None else list(decision.ends.float().cpu().numpy())
+        return [ChunkDecision(points=own, value=value) for own, value in zip(ends, values, strict=True)]
     points, log_prob = (part.float().cpu().numpy() for part in (decision.chain.x, decision.chain.log_prob))
     steps = decision.chain.step.cpu().tolist()
     return [ChunkDecision(points[row], steps[row], log_prob[row], values[row]) for row in range(rows)]

@@ -45,6 +45,8 @@ BLIND = -0.5
 """Explained variance: 0 is as good as the mean, and a critic of few decisions wavers around it."""
 BLOCK, BLOCKS, RISE = 10, 3, 1.5
 """A loss rises when the means of 3 blocks of 10 iterations do, by this factor in all; single iterations are noisy."""
+DROWNED = 1e5
+"""Weighted loss of demonstrations to RL loss. A clipped policy loss starts near 0, so a high ratio is no fault yet."""
 HISTORY = BLOCK * BLOCKS
 """Iterations that the rules look back."""
 
@@ -208,6 +210,18 @@ def blind_critic(history: History) -> Diagnosis | None:
     )
 
 
+def drowned_by_demonstrations(history: History) -> Diagnosis | None:
+    """The demonstrations' loss leaves nothing of reinforcement learning."""
+    found = history[-1].get("train/loss_ratio", 0.0)
+    if not math.isfinite(found) or found <= DROWNED:
+        return None
+    return Diagnosis(
+        "co_training_dominates",
+        f"the weighted loss of the demonstrations is {found:.2g} times that of reinforcement learning",
+        "lower algo.sft_loss_weight",
+    )
+
+
 def not_finite(history: History) -> Diagnosis | None:
     """A metric is NaN or infinite. A gradient that is ends the run before its step."""
     names = [name for name, value in history[-1].items() if not math.isfinite(value)]
@@ -229,6 +243,7 @@ RULES: tuple[Rule, ...] = (
     ratio_not_one,
     leaving_the_clip,
     blind_critic,
+    drowned_by_demonstrations,
     not_finite,
 )
 

@@ -269,7 +269,7 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize(
     ("ranks", "algorithm"),
     [*((1, name) for name in ALGORITHMS), *((2, name) for name in ("cfg_flow", "sft", "ppo"))]
-    + [pytest.param(2, name, marks=SLOW) for name in ("gae", "noise", "grpo", "nft")],
+    + [pytest.param(2, name, marks=SLOW) for name in ("gae", "noise", "grpo", "nft", "cfg_flow_beside", "ppo_beside")],
 )
 def test_a_killed_run_with_every_option_on_goes_on_without_a_trace(
     tmp_path: Path, tiny_policy_folder: Path, ranks: int, algorithm: str
