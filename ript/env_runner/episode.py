@@ -20,9 +20,13 @@ class ChunkDecision:
     step: int = -1
     """The denoising step that was random; -1 where all or none were."""
     log_prob: np.ndarray | None = None
-    """(H, A) float32, elementwise; None where nothing was random."""
+    """(H, A) float32, elementwise, or (L, 32) of a learned initial noise; None where nothing was random."""
     value: float | None = None
     """What the critic expected from here on; None without critic."""
+    latent: np.ndarray | None = None
+    """(L, 32) float32, the initial noise as it was decided; None where it is not learned."""
+    features: np.ndarray | None = None
+    """(F,) float32, what it was decided from."""
 
 
 @dataclass(frozen=True)

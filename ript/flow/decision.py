@@ -13,6 +13,17 @@ ValueFn = Callable[[Tensor], Tensor]
 """The flow's hidden output (B, H, width) → values (B,)."""
 
 
+class Latent(NamedTuple):
+    """How the initial noise was decided, where it is learned."""
+
+    features: Tensor
+    """(B, F), what it was decided from."""
+    noise: Tensor
+    """(B, L, D): one row, which is repeated over the horizon, or all H."""
+    log_prob: Tensor
+    """(B, L, D), elementwise, under the actor that acted."""
+
+
 class Decision(NamedTuple):
     """What a policy did for a batch of observations."""
 
@@ -25,6 +36,8 @@ class Decision(NamedTuple):
     random; None without critic."""
     ends: Tensor | None = None
     """(B, 2, H, D), the noise and the whole chunk that it became; of Euler steps only, and where they keep it."""
+    latent: Latent | None = None
+    """How the initial noise was decided; None where it is not learned."""
 
 
 class Score(NamedTuple):

@@ -102,6 +102,7 @@ def make_schedule(cfg: DictConfig) -> Schedule:
     """The learning rates of the run. Raises ValueError."""
     algo = cfg.algo
     rates = {"model": algo.lr, "header": algo.header_lr, "value": algo.get("value_lr", 0.0)}
+    rates["latent"] = algo.get("latent_lr", 0.0)
     return Schedule(rates, algo.lr_schedule, algo.warmup_steps, cfg.training.n_steps)
 
 

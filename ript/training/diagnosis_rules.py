@@ -88,7 +88,7 @@ def zero_advantages(history: History) -> Diagnosis | None:
 
 def vanishing_gradient(history: History) -> Diagnosis | None:
     """A parameter group has had no gradient for several iterations."""
-    for group in ("model", "header"):
+    for group in ("model", "header", "latent"):
         norms = _latest(history, f"gradient_norm_{group}", SEVERAL)
         if norms and max(norms) < VANISHED:
             return Diagnosis(
@@ -101,14 +101,14 @@ def vanishing_gradient(history: History) -> Diagnosis | None:
 
 def clipped_gradient(history: History) -> Diagnosis | None:
     """Clipping has left almost nothing of the gradient for several iterations."""
-    for group in ("model", "header"):
+    for group in ("model", "header", "latent"):
         kept = _latest(history, f"gradient_kept_{group}", SEVERAL)
         if kept and max(kept) < KEPT:
             return Diagnosis(
                 "gradient_clipped",
                 f"clipping left at most {max(kept):.2g} of the {group} gradient in {SEVERAL} iterations",
-                "lower algo.lr and algo.header_lr, check the norm stats; if the loss falls all the same, raise "
-                "algo.gradient_clip",
+                "lower algo.lr and algo.header_lr (DSRL: algo.latent_lr), check the norm stats; if the loss falls all "
+                "the same, raise algo.gradient_clip",
             )
     return None
 
@@ -194,7 +194,7 @@ def leaving_the_clip(history: History) -> Diagnosis | None:
     return Diagnosis(
         "policy_moves_too_fast",
         f"at least {min(shares):.0%} of the ratios lay outside the clip in {SEVERAL} iterations",
-        "lower algo.lr and algo.header_lr or algo.num_epochs, or set algo.ratio=chunk_mean",
+        "lower algo.lr and algo.header_lr (DSRL: algo.latent_lr) or algo.num_epochs, or set algo.ratio=chunk_mean",
     )
 
 

@@ -25,6 +25,7 @@ from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.algos.rl_optimizers.rollout_optimizer import RolloutOptimizer
 from ript.checks import one_of, whole_number
 from ript.env_runner.episode import Episode
+from ript.env_runner.policy import Policy
 from ript.storage.batch import Batch
 from ript.storage.windows import Window, decided_windows
 from ript.training.learner import Learner, LossTerms, Seed, Term
@@ -81,7 +82,7 @@ class PPOOptimizerPI0(RolloutOptimizer):
         self.exploration, self.loss = exploration or Exploration(), loss or PPOLoss()
         self.critic_warmup_steps, self.episode_weighted = critic_warmup_steps, episode_weighted
 
-    def actor(self, policy: PI0_OFT_Policy) -> Actor:
+    def actor(self, policy: PI0_OFT_Policy) -> Policy:
         """The policy with this iteration's sampler."""
         self.sampler = self.exploration.at(self.iteration, policy)
         return Actor(policy, self.sampler)
