@@ -146,6 +146,9 @@ def test_the_policy_stays_as_it_is_bit_for_bit_and_the_actor_learns(tmp_path: Pa
     earlier, later = (weights_in(folder) for folder in folders)
     changed = {name.split("/")[0] for name in later if not torch.equal(later[name], earlier[name])}
     assert changed == {"latent_actor", "value_head"}
+    policy = make_policy(tiny_policy_folder)
+    assert set(policy.trainable_params) == {"latent", "value"}
+    assert not any(parameter.requires_grad for parameter in policy.model.parameters())
 
 
 def test_reflow_and_co_training_train_the_policy_where_it_is_not_frozen(

@@ -59,6 +59,7 @@ def test_a_pair_is_the_whole_chunk_in_the_models_space_and_the_noise_it_was_samp
     assert len(pairs) == 3 and all(w.pair.shape == (2, 50, 32) and w.pair.dtype == np.float32 for w in pairs)
     for chunk, window in enumerate(pairs):
         np.testing.assert_array_equal(window.pair[1, :, :7], episodes[0].actions_normalized[chunk])
+        np.testing.assert_array_equal(window.pair[0], episodes[0].decisions[chunk].points[0])
         if kind == "ode":
             noise = torch.from_numpy(window.pair[:1])
             again = tiny_policy.act(collate_observations([window.observation]), noise, sampler=Ode(3)).actions
