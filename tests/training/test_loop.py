@@ -262,15 +262,17 @@ def test_demonstrations_of_another_image_size_are_learned_from_beside_rollouts(
     assert lines_of(tmp_path / "run", "train")[-1]["gradient_steps"] > 0
 
 
-SLOW = pytest.mark.slow
-"""Two ranks where another algorithm has the same parts."""
-FAST_ON_TWO_RANKS = ("cfg_flow", "sft", "ppo")
+FAST = {1: {*ALGORITHMS} - {"ppo_beside", "dsrl_beside"}, 2: {"cfg_flow", "sft", "ppo"}}
+"""Ranks → algorithms; each other one has the parts of some of these."""
 
 
 @pytest.mark.parametrize(
     ("ranks", "algorithm"),
-    [*((1, name) for name in ALGORITHMS), *((2, name) for name in FAST_ON_TWO_RANKS)]
-    + [pytest.param(2, name, marks=SLOW) for name in ALGORITHMS if name not in FAST_ON_TWO_RANKS],
+    [
+        pytest.param(ranks, name, marks=() if name in FAST[ranks] else pytest.mark.slow)
+        for ranks in FAST
+        for name in ALGORITHMS
+    ],
 )
 def test_a_killed_run_with_every_option_on_goes_on_without_a_trace(
     tmp_path: Path, tiny_policy_folder: Path, ranks: int, algorithm: str

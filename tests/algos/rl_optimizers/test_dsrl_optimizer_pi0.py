@@ -160,6 +160,14 @@ def test_reflow_and_co_training_train_the_policy_where_it_is_not_frozen(
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
+def test_rollouts_may_be_compared_within_a_group_without_a_critic(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    options = ("algo.advantage=grpo", "algo.add_value_head=false", "algo.critic_warmup_steps=0")
+    some = ("algo.reward_range=[0,1]", "training.n_steps=3", "algo.rloo_batch_size=8", "algo.demo_batch_size=4")
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *DSRL, *options, *some))
+    after = weights_in(tmp_path / "run/checkpoints/step_000003/policy")
+    assert "value_head/mlp.0.weight" not in after and after["latent_actor/mlp.4.bias"].any()
+
+
 def test_whoever_loads_the_folder_acts_through_the_actor(tmp_path: Path, tiny_policy_folder: Path) -> None:
     policy = make_policy(tiny_policy_folder)
     policy.save(tmp_path / "steered")
