@@ -22,6 +22,7 @@ setup(
         "omegaconf==2.3.*",
         "tqdm>=4.66,<5",
         "psutil>=7.2,<8",
+        "packaging>=25,<27",
         "wandb>=0.31,<1",
         "tensorboard>=2.21,<3",
         # The simulator. Newer mujoco releases crash robosuite or change contacts: objects slide off where
@@ -32,6 +33,7 @@ setup(
         "numba>=0.68,<1",
         "llvmlite>=0.50,<1",
         "imageio[ffmpeg]>=2.38,<3",
+        "pillow>=12,<14",
         "h5py>=3.14,<4",
         "scipy>=1.17,<2",
         # Summary pages.
@@ -42,6 +44,8 @@ setup(
         "msgpack>=1.1,<2",
     ],
     extras_require={
+        # One more place for metrics: logging.backends=[swanlab].
+        "swanlab": ["swanlab>=0.10,<1"],
         "dev": [
             "pytest>=9,<10",
             "pytest-xdist>=3.8,<4",
@@ -49,6 +53,6 @@ setup(
             "mypy==2.4.1",
             "selenium>=4.51,<5",
             "websocket-client>=1.9,<2",
-        ]
+        ],
     },
 )

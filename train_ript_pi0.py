@@ -7,6 +7,7 @@ All keys with their meaning: `config/`; `python train_ript_pi0.py --help` prints
 """
 
 import os
+import re
 import shlex
 import sys
 
@@ -52,6 +53,11 @@ def describe(error: HydraException) -> str:
     if first.startswith("Ambiguous value for argument '"):
         override = first.split("'", 1)[1].rstrip("'")
         return f"{explain_override(override)}; or a list: {shlex.quote('{}=[{}]'.format(*override.split('=', 1)))}"
+    replaced = re.match(r"Could not override 'logging\.(tensorboard|wandb)\b", first)
+    if replaced:
+        from ript.training.metric_backends import REPLACED
+
+        return f"{first}: it is no key any more; write {REPLACED[replaced[1]]}"
     return f"{first}. Valid: {', '.join(options)}" if options else first
 
 

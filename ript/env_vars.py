@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 RenderSource = Literal["obs", "render"]
+VARIABLES = (
+    *("PI0_VERBOSE", "PI0_DISABLE_INIT_STATES", "PI0_N_VIDEO", "PI0_VIDEO_DIR", "PI0_RENDER_SOURCE"),
+    *("PI0_ENABLE_DUAL", "PI0_CFG_SCALE", "PI0_IS_POSITIVE"),
+)
+"""All that are read."""
 
 
 @dataclass(frozen=True)

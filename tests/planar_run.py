@@ -101,7 +101,7 @@ def planar_config(run_dir: Path, policy_folder: Path | None, *overrides: str) ->
         "training.n_steps": 4,
         "training.save_interval": 2,
         "logging.use_tqdm": "false",
-        "logging.tensorboard": "false",
+        "logging.backends": "[]",
         "logging.report": "false",
         "paths.output_dir": run_dir.parent,
         "paths.run_name": run_dir.name,

@@ -38,6 +38,7 @@ LAYERS = (
     ("ript.algos.rl_optimizers",),
     ("ript.policy_options",),
     ("ript.convert", "ript.demonstrations.collect", "ript.evaluation", "ript.report", "ript.serve", "ript.estimate"),
+    ("ript.doctor",),
     ("ript.training",),
 )
 """From low to high. A module belongs to the longest prefix of its name, and imports from there and from below only."""

@@ -53,6 +53,8 @@ def start(launcher: list[str], cwd: Path, *overrides: str) -> subprocess.Complet
         ("paths.run_name=a,b", "'paths.run_name=a,b' is not", "'paths.run_name=\"a,b\"'"),
         ("paths.run_name={a", "'paths.run_name={a' is not", "'paths.run_name=\"{a\"'"),
         ("algo.lr", "'algo.lr' is not", "key=value"),
+        ("logging.tensorboard=false", "logging.tensorboard", "write logging.backends=[tensorboard], or []"),
+        ("logging.wandb.mode=offline", "logging.wandb.mode", "write logging.backends=[tensorboard,wandb]"),
         ("+=3", "'+=3' is not", "key=value"),
     ],
 )

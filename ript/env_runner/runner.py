@@ -10,7 +10,7 @@ import numpy as np
 from ript.checks import in_range, whole_number
 from ript.env_runner.episode import Episode, Stride
 from ript.env_runner.failure import MOST_IN_A_ROW, EnvironmentFailure
-from ript.env_runner.player import Player, PlayOptions
+from ript.env_runner.player import FRAMES_EVERY, Player, PlayOptions
 from ript.env_runner.policy import Policy
 from ript.env_runner.rollout import RolloutStart
 from ript.env_runner.vec_env import Adapter, Simulator, Tasks, VecEnv, task_ids
@@ -18,7 +18,7 @@ from ript.env_vars import EnvSettings
 from ript.models.pi0.preprocess import CAMERAS
 from ript.progress import progress_bar
 from ript.results.success import Tally, summarize
-from ript.results.videos import VIDEOS, Film, write_video
+from ript.results.videos import VIDEOS, Film, info, with_text, write_video
 from ript.seeds import Word, entropy
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class Runner:
         observe_end: of rollouts to learn from, observe what an episode that ran out of time ended at.
         seed: seeds evaluation scenes and noise.
         settings: what the `PI0_*` environment variables ask for; they win over the arguments.
+        info_on_video: write step, reward and success below the frames of videos.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Runner:
         observe_end: bool = False,
         seed: int = 0,
         settings: EnvSettings | None = None,
+        info_on_video: bool = False,
     ):
         for key, value, low in (
             ("rollouts_per_env", rollouts_per_env, 1),
@@ -90,6 +92,7 @@ class Runner:
         self.settings = settings or EnvSettings()
         self.cfg_scale = cfg_scale
         self.observe_end = observe_end
+        self.info_on_video = info_on_video
         self._created: tuple[str, VecEnv] | None = None
 
     def adapter(self, policy: Policy) -> Adapter:
@@ -203,7 +206,7 @@ class Runner:
             try:
                 for name, index, episode in self._play_tasks(policy, indices, cfg_scale, film):
                     tallies[name] = tallies[name].add(episode.success, episode.total_reward)
-                    self._save_video(video_dir, Film(name, index, episode.success), episode)
+                    self.save_video(self.settings.video_dir or video_dir, Film(name, index, episode.success), episode)
                     bar.update()
                     done = sum(tallies.values(), Tally())
                     bar.set_postfix(success=f"{done.k}/{done.n}")
@@ -304,7 +307,14 @@ class Runner:
             )
         return stride
 
-    def _save_video(self, folder: str | Path, film: Film, episode: Episode) -> None:
-        if episode.frames:
-            path = write_video(episode.frames, self.settings.video_dir or folder, film.name)
-            logger.info("video: %s", path)
+    def save_video(self, folder: str | Path, film: Film, episode: Episode) -> Path | None:
+        """Writes the frames that the episode recorded; None where there are none."""
+        if not episode.frames:
+            return None
+        frames = episode.frames
+        if self.info_on_video:
+            lines = info(len(frames), episode.rewards, episode.success, FRAMES_EVERY)
+            frames = [with_text(frame, text) for frame, text in zip(frames, lines, strict=True)]
+        path = write_video(frames, folder, film.name)
+        logger.info("video: %s", path)
+        return path

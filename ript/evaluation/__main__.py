@@ -48,6 +48,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--episodes", type=int, metavar="N", help="per task and setting (default: 50)")
     add("--standard", action="store_true", help="refuse what differs from all tasks, 50 episodes, the suite's steps")
     add("--videos", type=int, default=1, metavar="N", help="per task, failures first (default: %(default)s)")
+    add("--info-on-video", action="store_true", help="step, reward and success below the frames")
     add = parser.add_argument_group("policy").add_argument
     add("--policy", type=Path, metavar="FOLDER", help="default: the small π0 that ships with the project")
     add("--norm-stats", metavar="FILE", help="normalisation statistics (default: those in the folder)")

@@ -103,6 +103,7 @@ def _make_runner(suite: str, options: argparse.Namespace, episodes: int) -> Runn
         open_loop=options.open_loop,
         seed=options.seed,
         settings=EnvSettings(render_source="render"),
+        info_on_video=options.info_on_video,
     )
 
 

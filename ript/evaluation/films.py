@@ -10,7 +10,7 @@ from typing import Any
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.evaluation.episode_log import EpisodeRecord
 from ript.evaluation.protocol import Setting
-from ript.results.videos import VIDEOS, Film, films_in, write_video
+from ript.results.videos import VIDEOS, Film, films_in
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +41,10 @@ def film_task(
     policy.num_steps = setting.denoise_steps
     for index, episode in runner.play_evaluation(task, policy, list(due), setting.cfg_scale, film=due):
         film = Film(task, index, episode.success)
-        if not episode.frames:
+        path = runner.save_video(folder / VIDEOS, film, episode)
+        if path is None:
             logger.warning("no video of %s: %d steps are too few for a frame", film.name, episode.length)
-            continue
-        path = write_video(episode.frames, folder / VIDEOS, film.name)
-        logger.info("video: %s", path)
-        if episode.success != due[index].success:
+        elif episode.success != due[index].success:
             logger.warning(
                 "%s: this time it was a %s; the counts keep what was played first", path, film.name.rpartition("_")[2]
             )

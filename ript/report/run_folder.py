@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from ript.json_files import read_json, read_lines
 from ript.results.curves import Curve
-from ript.results.videos import VIDEOS, Film, films_in
+from ript.results.videos import VIDEOS, Film, films_in, step_folder
 
 METRICS, DIAGNOSES, CONFIG, STARTS = "metrics.jsonl", "diagnosis.jsonl", "config.yaml", "run.json"
 
@@ -62,11 +62,6 @@ class RunFolder:
         """The videos of the evaluation after iteration `step`: by task and index."""
         found = films_in(self.path / VIDEOS / step_folder(step))
         return sorted(found, key=lambda film: (film.task, film.index))
-
-
-def step_folder(step: int) -> str:
-    """The folder of an iteration's videos, within `videos`."""
-    return f"step_{step:06d}"
 
 
 def read_run(path: Path) -> RunFolder:

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import ListConfig, OmegaConf
 
-from ript.report.run_folder import Line, RunFolder, read_run, step_folder
+from ript.report.run_folder import Line, RunFolder, read_run
 from ript.report.run_plots import (
     actor_plot,
     critic_plot,
@@ -18,7 +18,7 @@ from ript.report.run_plots import (
 )
 from ript.results.page import Page, Section, Table, Text, Video, Videos, write_page
 from ript.results.success import wilson_interval
-from ript.results.videos import VIDEOS
+from ript.results.videos import VIDEOS, step_folder
 
 REPORT = "report"
 FILMS = 24

@@ -3,6 +3,7 @@
 A simulator is a folder here. Its `__init__.py` imports nothing of the simulator itself and has
 
     SUITES                   names of the suites that it knows
+    PACKAGES                 names of the installed distributions that it needs
     make_simulator(suite)    the suite, as `ript.env_runner.vec_env.Simulator`; what it needs is imported here
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,11 @@ if TYPE_CHECKING:  # the collector's processes import this module, and need no n
 def suites() -> Sequence[str]:
     """The names of all suites, one simulator's after the other's."""
     return tuple(_folders())
+
+
+def simulators() -> Mapping[str, ModuleType]:
+    """Name → folder of every simulator, whether what it needs is installed or not."""
+    return {folder.__name__.rpartition(".")[2]: folder for folder in _folders().values()}
 
 
 def make_simulator(suite: str) -> Simulator:

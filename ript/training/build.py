@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -15,6 +15,7 @@ from ript.checks import in_range, one_of, whole_number
 from ript.distributed import Distributed
 from ript.env_vars import read_env_settings
 from ript.training.learner import Learner
+from ript.training.metric_backends import check_backends
 from ript.training.schedule import Schedule
 from ript.training.weight_average import WeightAverage
 
@@ -43,12 +44,13 @@ def check_config(cfg: DictConfig) -> None:
     one_of("training.resume", cfg.training.resume, (True, False, "auto"))
     whole_number("rollout.interval", cfg.rollout.interval, 1)
     whole_number("rollout.n_video", cfg.rollout.n_video, 0)
+    one_of("rollout.info_on_video", cfg.rollout.info_on_video, (True, False))
     in_range("rollout.cfg_scale", cfg.rollout.cfg_scale, 0)
     for beta in cfg.algo.betas:
         in_range("algo.betas", beta, 0, 1)
     in_range("algo.weight_decay", cfg.algo.weight_decay, 0)
     in_range("algo.ema_decay", cfg.algo.ema_decay, 0, 1)
-    one_of("logging.wandb.mode", cfg.logging.wandb.mode, ("disabled", "offline", "online"))
+    check_backends(cast(dict[str, Any], OmegaConf.to_container(cfg.logging, resolve=True)))
     make_schedule(cfg)
 
 
@@ -61,6 +63,7 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
     algo = cfg.algo
     scope: dict[str, Any] = {**algo, **cfg.task, **cfg.paths, "seed": cfg.seed, "use_tqdm": cfg.logging.use_tqdm}
     scope |= {"rollouts_per_env": cfg.rollout.rollouts_per_env, "distributed": distributed}
+    scope |= {"info_on_video": cfg.rollout.info_on_video}
     runner = scope["runner"] = scope["env_runner"] = build(algo.env_runner, scope, settings=read_env_settings())
     scope["reward_function"] = build(cfg.reward_function, scope)
     early = ("heads", "estimator", "exploration", "weighting", "loss", "critic_loss", "cutter", "augmentation")

@@ -17,9 +17,8 @@ from ript.distributed import Distributed, fill_in_environment
 from ript.env_runner.failure import EnvironmentFailure
 from ript.locks import LOCK, FolderLock
 from ript.progress import progress_bar
-from ript.report.run_folder import step_folder
 from ript.results.success import Tally, describe, merge, summarize
-from ript.results.videos import VIDEOS
+from ript.results.videos import VIDEOS, step_folder
 from ript.training.build import Parts, build_parts, check_config
 from ript.training.checkpoint import POLICY, find_checkpoint, load_state, save_checkpoint
 from ript.training.diagnosis import Diagnostician

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ript.json_files import read_lines, write_whole
-from ript.report.run_folder import DIAGNOSES, METRICS, step_folder
-from ript.results.videos import VIDEOS
+from ript.report.run_folder import DIAGNOSES, METRICS
+from ript.results.videos import VIDEOS, step_folder
 from ript.training.checkpoint import complete_checkpoints
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Where metrics go: a JSONL file always, tensorboard and wandb when asked for, one line on the console."""
+"""Where metrics go: a JSONL file always, `logging.backends` when asked for, one line on the console."""
 
 import json
 import logging
@@ -6,11 +6,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from ript.json_files import read_lines
+from ript.training.metric_backends import MetricBackends
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +26,9 @@ class RunLogger:
     """Writes metrics of rank 0; on other ranks it does nothing.
 
     `metrics.jsonl` gets one JSON object a line, `{"step": …, "phase": "train" | "eval", metric: value}`, flushed at
-    once, so that a killed run keeps its curve. A resumed run adds to what `set_aside_later` left. Each line has
-    `time/elapsed_s`, the wall time in seconds that the run has taken up to there, added up over resumptions; what was
-    done again counts once.
+    once and before all else, so that a killed run keeps its curve, and a backend that fails costs none of it. A resumed
+    run adds to what `set_aside_later` left. Each line has `time/elapsed_s`, the wall time in seconds that the run has
+    taken up to there, added up over resumptions; what was done again counts once.
     """
 
     def __init__(self, run_dir: Path, cfg: DictConfig, enabled: bool):
@@ -39,8 +40,7 @@ class RunLogger:
         self._log_interval = cfg.training.log_interval
         self._began = time.perf_counter() - _elapsed_s(run_dir / "metrics.jsonl")
         self._jsonl = (run_dir / "metrics.jsonl").open("a", buffering=1)
-        self._tensorboard = _tensorboard_writer(run_dir) if cfg.logging.tensorboard else None
-        self._wandb = _wandb_run(run_dir, cfg) if cfg.logging.wandb.mode != "disabled" else None
+        self._backends = MetricBackends(run_dir, cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))
 
     def log(self, step: int, phase: str, metrics: Mapping[str, float]) -> None:
         """Records the metrics of iteration `step` (counted from 1)."""
@@ -51,11 +51,7 @@ class RunLogger:
             self._jsonl.write(json.dumps({"step": step, "phase": phase, **metrics}) + "\n")
         except OSError as error:
             raise OSError(f"{self._jsonl.name} could not be written: {error}") from error
-        if self._tensorboard is not None:
-            for name, value in metrics.items():
-                self._tensorboard.add_scalar(f"{phase}/{name}", value, step)
-        if self._wandb is not None:
-            self._wandb.log({f"{phase}/{name}": value for name, value in metrics.items()}, step=step)
+        self._backends.log(step, {f"{phase}/{name}": value for name, value in metrics.items()})
         if phase == "train" and step % self._log_interval == 0:
             shown = ", ".join(f"{name} {metrics[name]:.4g}" for name in CONSOLE if name in metrics)
             logger.info("step %d: %s", step, shown)
@@ -66,32 +62,10 @@ class RunLogger:
             return
         with suppress(OSError):  # what could not be written was told when it was tried
             self._jsonl.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-        if self._wandb is not None:
-            self._wandb.finish()
+        self._backends.close()
 
 
 def _elapsed_s(path: Path) -> float:
     """What the last line of the metrics says; 0 for a run that has none."""
     lines = read_lines(path) if path.exists() else []
     return lines[-1].get("time/elapsed_s", 0.0) if lines else 0.0
-
-
-def _tensorboard_writer(run_dir: Path) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(run_dir / "tensorboard"))
-
-
-def _wandb_run(run_dir: Path, cfg: DictConfig) -> Any:
-    import wandb
-
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
-    return wandb.init(
-        project=cfg.logging.wandb.project,
-        name=run_dir.name,
-        mode=cfg.logging.wandb.mode,
-        dir=str(run_dir),
-        config=config,
-    )

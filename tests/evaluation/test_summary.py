@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import samples
 from evaluation_samples import SETTINGS, TASKS, record, write_evaluation
+from planar import PlanarSimulator
 
 from ript.env_runner.episode import Episode
+from ript.env_runner.runner import Runner
 from ript.evaluation.episode_log import EpisodeRecord
 from ript.evaluation.films import choose, film_task, find_films
 from ript.evaluation.results import count
@@ -134,10 +136,10 @@ def test_failures_are_filmed_before_successes() -> None:
 def test_a_film_is_named_by_what_it_shows_and_the_log_says_when_that_is_new(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Runner:
+    class FilmedRunner(Runner):
         """Episode 0 fails this time, episode 1 succeeds again, episode 2 is too short for a frame."""
 
-        def play_evaluation(self, *args: Any, film: Container[int]) -> Iterator[tuple[int, Episode]]:
+        def play_evaluation(self, *args: Any, film: Container[int] = ()) -> Iterator[tuple[int, Episode]]:
             frames = [np.zeros((16, 16, 3), np.uint8)]
             yield 0, replace(samples.episode(9, success=False), frames=frames)
             yield 1, replace(samples.episode(9, success=True), frames=frames)
@@ -145,7 +147,7 @@ def test_a_film_is_named_by_what_it_shows_and_the_log_says_when_that_is_new(
 
     records = [record(SETTINGS[0], TASKS[0], index, True) for index in range(3)]
     with caplog.at_level("WARNING"):
-        film_task(Runner(), SimpleNamespace(), SETTINGS[0], TASKS[0], records, tmp_path, 3)
+        film_task(FilmedRunner(PlanarSimulator()), SimpleNamespace(), SETTINGS[0], TASKS[0], records, tmp_path, 3)
     assert find_films(tmp_path, TASKS) == [Film(TASKS[0], 0, False), Film(TASKS[0], 1, True)]
     differs, too_short = (entry.getMessage() for entry in caplog.records)
     assert "000_failure.mp4: this time it was a failure" in differs

@@ -105,7 +105,7 @@ def test_a_signal_in_an_evaluation_leaves_it_and_saves(
             signal.raise_signal(signal.SIGTERM)
 
     options = ("training.save_interval=100", "rollout.interval=2", f"rollout.at_start={at_start}")
-    monkeypatch.setattr(Runner, "_save_video", interrupt)
+    monkeypatch.setattr(Runner, "save_video", interrupt)
     with pytest.raises(SystemExit) as ended:
         run(planar_config(tmp_path / "run", tiny_policy_folder, *options))
     assert ended.value.code == 143 and len(played) == 1

@@ -174,7 +174,7 @@ def test_tensorboard_and_wandb_offline_need_no_account_and_no_file_of_a_run_hold
     monkeypatch.setenv("WANDB_SILENT", "true")
     for name in ("WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, key)
-    options = ("logging.tensorboard=true", "logging.wandb.mode=offline", "logging.report=true", "training.n_steps=1")
+    options = ("logging.backends=[tensorboard,wandb]", "logging.report=true", "training.n_steps=1")
     run(planar_config(tmp_path / "run", tiny_policy_folder, *options, "rollout.enabled=false"))
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))

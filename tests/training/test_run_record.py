@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -152,3 +153,24 @@ def test_a_report_is_written_once_for_the_same_metrics(tmp_path: Path, monkeypat
     report.write()
     run_record.RunReport(tmp_path, enabled=False).write()
     assert len(written) == 2
+
+
+def test_every_so_many_iterations_a_group_of_training_is_filmed_and_nothing_else_changes(
+    tmp_path: Path, tiny_policy_folder: Path
+) -> None:
+    common = (
+        "algo.env_runner._target_=planar_evaluation.EvaluationRunner",
+        "algo.enable_dynamic_sampling=false",
+        "rollout.enabled=false",
+        "training.n_steps=3",
+    )
+    run(planar_config(tmp_path / "plain", tiny_policy_folder, *common))
+    films = ("algo.video_interval=2", "rollout.info_on_video=true")
+    run(planar_config(tmp_path / "filmed", tiny_policy_folder, *common, *films))
+    assert not (tmp_path / "plain" / "videos").exists()
+    videos = sorted((tmp_path / "filmed" / "videos").rglob("*.mp4"))
+    assert {str(path.parent.relative_to(tmp_path / "filmed")) for path in videos} == {"videos/step_000002/training"}
+    numbers = [re.sub(r".*_(\d{3})_(success|failure)", r"\1", path.stem) for path in videos]
+    assert numbers == ["000", "001", "002", "003"]
+    before, after = weights_of(tmp_path / "plain"), weights_of(tmp_path / "filmed")
+    assert all(torch.equal(before[name], after[name]) for name in before)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from ript.checks import one_of
@@ -27,7 +26,7 @@ from ript.models.pi0.lora import LoraSettings, merge_lora
 from ript.models.pi0.modeling import HEADER_MODULES, Pi0FlowModel, Prefix
 from ript.models.pi0.norm_stats import MODES, Mode, NormStats
 from ript.models.pi0.policy_card import PolicyCard
-from ript.models.pi0.preprocess import CAMERAS, check_tokenizer, prepare_images, prepare_prompts
+from ript.models.pi0.preprocess import CAMERAS, check_tokenizer, load_tokenizer, prepare_images, prepare_prompts
 from ript.models.pi0.stats_source import StatsSource, find_stats
 from ript.models.pi0.usage import KEYS, CardSource, find_card
 
@@ -159,7 +158,7 @@ class PI0_OFT_Policy:
             self.stats.path, self.stats.content, self.card.normalization, self.card.state_normalization
         )
         tokenizer = Path(tokenizer_path).expanduser() if tokenizer_path else self.folder / "tokenizer.json"
-        self.tokenizer = _load_tokenizer(tokenizer)
+        self.tokenizer = load_tokenizer(tokenizer)
         self.model, self._origin = self._build(random_weights, base_path)
         try:
             check_tokenizer(self.tokenizer, self.model.architecture.vocab_size)
@@ -401,12 +400,3 @@ def group_parameters(model: Pi0FlowModel, heads: Heads) -> dict[str, list[nn.Par
         heads.latent_actor.requires_grad_(heads.trains_latent)
         groups["latent"] = [parameter for parameter in heads.latent_actor.parameters() if parameter.requires_grad]
     return {name: parameters for name, parameters in groups.items() if parameters}
-
-
-def _load_tokenizer(path: Path) -> Tokenizer:
-    if not path.is_file():
-        raise FileNotFoundError(f"tokenizer not found: {path}; set tokenizer_path")
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises a bare Exception
-        raise ValueError(f"{path}: not a tokenizer file ({error})") from error

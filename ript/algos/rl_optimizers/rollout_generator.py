@@ -18,6 +18,7 @@ from ript.env_runner.failure import MOST_IN_A_ROW, EnvironmentFailure, NotFinite
 from ript.env_runner.vec_env import Tasks, task_ids
 from ript.json_files import read_json, write_json
 from ript.progress import progress_bar
+from ript.results.videos import TRAINING, VIDEOS, Film, step_folder
 from ript.seeds import Word, entropy
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ class RolloutGenerator:
         enable_rollout_stats_tracking: keep those statistics.
         task_names_to_use: leave out contexts of other tasks, given by name or id; None uses all.
         seed: seeds the policy's noise, one stream per rollout.
+        video_interval: every so many iterations, the first group that rank 0 plays is filmed; None films none.
+        video_dir: where to, in a folder per iteration.
     """
 
     def __init__(
@@ -63,7 +66,10 @@ class RolloutGenerator:
         task_names_to_use: Tasks = None,
         seed: int = 0,
         distributed: Distributed | None = None,
+        video_interval: int | None = None,
+        video_dir: str = VIDEOS,
     ):
+        whole_number("video_interval", video_interval, 1)
         whole_number("rloo_batch_size", rloo_batch_size, 1)
         whole_number("demo_batch_size", demo_batch_size, 1)
         whole_number("max_groups_per_step", max_groups_per_step, 1)
@@ -85,6 +91,8 @@ class RolloutGenerator:
         tracked = rollout_stats_path if enable_rollout_stats_tracking else None
         self.rollout_stats_path = None if tracked is None else Path(tracked)
         self.seed = seed
+        self.video_interval = video_interval
+        self.video_dir = Path(video_dir)
         self.distributed = distributed or Distributed()
         self.use_tqdm = use_tqdm and self.distributed.is_main
         self.task_ids = task_ids(env_runner.benchmark, task_names_to_use)
@@ -144,7 +152,8 @@ class RolloutGenerator:
                     break
                 if done:
                     continue  # the other ranks still play; this one takes part in their counting
-                group = self._try_group(model, offers.take(), reward_function)
+                film = not accepted and self._is_filmed
+                group = self._try_group(model, offers.take(), reward_function, film)
                 if group is None:
                     continue
                 accepted.append(not self.enable_dynamic_sampling or _is_mixed(group))
@@ -168,13 +177,19 @@ class RolloutGenerator:
         return enough or self._is_broken or offers.are_used_up
 
     @property
+    def _is_filmed(self) -> bool:
+        """Whether this iteration's first group is; the iteration is counted from 1."""
+        due = self.video_interval is not None and (self.iteration + 1) % self.video_interval == 0
+        return due and self.distributed.is_main
+
+    @property
     def _is_broken(self) -> bool:
         return len(self._failures) > MOST_IN_A_ROW
 
-    def _try_group(self, model: Any, offer: "_Offer", reward_function: Any) -> list[Episode] | None:
+    def _try_group(self, model: Any, offer: "_Offer", reward_function: Any, film: bool) -> list[Episode] | None:
         """The group, or None where the simulator failed: it is started anew for the next one."""
         try:
-            group = self._rollout_group(model, offer, reward_function)
+            group = self._rollout_group(model, offer, reward_function, film)
         except EnvironmentFailure as failure:
             self._failures.append(failure)
             self.env_runner.close()
@@ -251,13 +266,14 @@ class RolloutGenerator:
         states = self.env_runner.benchmark.get_task_init_states(context.task_id)
         return replace(context, init_state=np.asarray(states[number % len(states)], np.float64))
 
-    def _rollout_group(self, model: Any, offer: "_Offer", reward_function: Any) -> list[Episode]:
+    def _rollout_group(self, model: Any, offer: "_Offer", reward_function: Any, film: bool) -> list[Episode]:
         size, context = self.rloo_batch_size, self._with_val_init(offer.context)
         task_name = self.env_runner.benchmark.get_task_names()[context.task_id]
         rollouts = self.env_runner.run_policy_in_env(
             task_name,
             model,
             all_init_states=[context.init_state] * size,
+            render=film,
             created_env=self.env_runner.create_env(task_name),
             scene_seeds=[context.scene_seed] * size,
             noise_seeds=[
@@ -272,7 +288,14 @@ class RolloutGenerator:
         scores = [float(reward_function.compute_reward(offer.row, episode, offer.batch)) for episode in group]
         if not np.isfinite(scores).all():
             raise NotFinite(f"a reward of {task_name} is not finite: {scores}", {"rewards": np.array(scores)})
-        return [replace(episode, score=score) for episode, score in zip(group, scores, strict=True)]
+        if film:
+            self._save_videos(task_name, group)
+        return [replace(episode, score=score, frames=[]) for episode, score in zip(group, scores, strict=True)]
+
+    def _save_videos(self, task_name: str, group: list[Episode]) -> None:
+        folder = self.video_dir / step_folder(self.iteration + 1) / TRAINING
+        for member, episode in enumerate(group):
+            self.env_runner.save_video(folder, Film(task_name, member, episode.success), episode)
 
     def _update_stats(self, episodes: list[Episode]) -> None:
         if self.rollout_stats_path is None:

