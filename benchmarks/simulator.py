@@ -3,14 +3,15 @@
     python benchmarks/simulator.py
 
 The same 50 random actions from the same scene. Rendering: both cameras at every step, as stock LIBERO does, at every
-tenth, and after the last one only. Control steps: without any image, LIBERO's own environment against ours. The ways
-take turns; medians of `--repeats` chunks.
+tenth, and after the last one only. Control steps: without any image, LIBERO's own environment, ours in Python (what
+NUMBA_DISABLE_JIT=1 gives) and ours compiled. The ways take turns; medians of `--repeats` chunks.
 """
 
 import argparse
 import statistics
 import time
 
+import numba
 import numpy as np
 
 from ript.simulators.libero.benchmark import LiberoBenchmark
@@ -45,24 +46,28 @@ def compare_rendering(env: LiberoEnv, actions: np.ndarray, repeats: int) -> None
 
 
 def compare_control_steps(suite: str, task: int, actions: np.ndarray, repeats: int) -> None:
-    """Prints steps per second without images, of LIBERO's own environment and of ours."""
+    """Prints steps per second without images, of LIBERO's own environment and of ours, in Python and compiled."""
     stock = make_control_env(LiberoBenchmark(suite).get_bddl_file(task), 64, render_images=False)
-    ours = LiberoEnv(suite, task, render_images=False)
-    measured: dict[str, list[float]] = {"LIBERO's own": [], "ours": []}
+    numba.config.DISABLE_JIT = True
+    ours = {"in Python": LiberoEnv(suite, task, render_images=False)}
+    numba.config.DISABLE_JIT = False
+    ours["compiled"] = LiberoEnv(suite, task, render_images=False)
+    measured: dict[str, list[float]] = {name: [] for name in ("LIBERO's own", *ours)}
     for _ in range(repeats):
-        state = ours.reset(scene_seed=0, num_steps_wait=0).init_state
+        states = {name: env.reset(scene_seed=0, num_steps_wait=0).init_state for name, env in ours.items()}
         stock.reset()
-        stock.set_init_state(state)
+        stock.set_init_state(states["compiled"])
         start = time.perf_counter()
         for action in actions:
             stock.step(action)
         measured["LIBERO's own"].append(time.perf_counter() - start)
-        start = time.perf_counter()
-        ours.step_chunk(actions, observe_last=False)
-        measured["ours"].append(time.perf_counter() - start)
+        for name, env in ours.items():
+            start = time.perf_counter()
+            env.step_chunk(actions, observe_last=False)
+            measured[name].append(time.perf_counter() - start)
     report("no image,", measured, len(actions))
-    ours.close()
-    stock.close()
+    for env in (stock, *ours.values()):
+        env.close()
 
 
 def main() -> None:
@@ -71,7 +76,7 @@ def main() -> None:
     parser.add_argument("--suite", default="libero_spatial")
     parser.add_argument("--task", type=int, default=0)
     parser.add_argument("--image-size", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     env = LiberoEnv(options.suite, options.task, options.image_size)
     actions = np.random.default_rng(0).uniform(-1, 1, (50, 7))

@@ -21,7 +21,7 @@ import torch
 from ript.models.pi0.checkpoint import load_model
 from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM, STATE_DIM
 from ript.models.pi0.export import write_lerobot, write_openpi
-from ript.models.pi0.folders import find_policy_folder
+from ript.models.pi0.folders import LATENT_ACTOR, find_policy_folder
 from ript.models.pi0.guidance import sample_actions
 from ript.models.pi0.lora import merge_lora
 from ript.models.pi0.modeling import Pi0FlowModel
@@ -50,6 +50,10 @@ def convert(
     for a folder that cannot be read, or that the other tool cannot use; then nothing is written.
     """
     folder = find_policy_folder(folder, "FOLDER")
+    if (folder / LATENT_ACTOR).is_file():
+        raise ValueError(
+            f"{folder / LATENT_ACTOR} decides the noise, which {to} draws itself: convert the policy it was trained for"
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty")
     card = find_card(folder, condition_mode).choose(**usage).card

@@ -45,6 +45,10 @@ class Word(IntEnum):
     """Noise on a demonstration's actions: (scene seed,)."""
     BOOTSTRAP = 0x9A00_000A
     """Noise of the value of what an episode ended at: (seed, iteration, episode)."""
+    REFLOW = 0x9A00_000B
+    """Time of a window's reflow loss: as for WINDOW."""
+    CO_TRAINED = 0x9A00_000C
+    """Which demonstrated windows a gradient step is co-trained on: (seed, iteration, epoch, step)."""
 
 
 def entropy(word: Word, *numbers: int) -> list[int]:

@@ -53,7 +53,24 @@ PPO = (
 NOISE = ("algo=pi0_ppo", "algo.sampler=noise", "algo.entropy_coef=0.005", "algo.value_after_vlm=true", *PPO[4:])
 GRPO = ("algo=pi0_grpo", "algo.open_loop=20", "algo.update_batch_size=8", "rollout.enabled=false")
 NFT = ("algo=pi0_nft", "algo.ema_decay=0.5", "algo.update_batch_size=8", "algo.num_epochs=2", "rollout.enabled=false")
+DSRL = (
+    "algo=pi0_dsrl",
+    "algo.open_loop=20",
+    "algo.update_batch_size=8",
+    "algo.critic_warmup_steps=2",
+    "algo.dsrl_hidden_dims=[32,32]",
+    "rollout.enabled=false",
+)
 GAE = (*EVERYTHING, "algo.advantage=gae", "algo.add_value_head=true", "algo.observe_end=true", "algo.open_loop=25")
+BESIDE = (
+    "algo.rfc_enabled=true",
+    "algo.reflow_mask_type=advantage_topk",
+    "algo.enable_sft_co_train=true",
+    "algo.co_train_windows._target_=planar_run.demonstrated",
+    "~algo.co_train_windows.demonstrations",
+    f"algo.sft_data_path={Path(__file__).parent}",
+)
+"""Reflow and co-training, on made-up demonstrations."""
 ALGORITHMS: dict[str, tuple[str, ...]] = {
     "cfg_flow": EVERYTHING,
     "gae": GAE,
@@ -62,6 +79,10 @@ ALGORITHMS: dict[str, tuple[str, ...]] = {
     "noise": NOISE,
     "grpo": GRPO,
     "nft": NFT,
+    "cfg_flow_beside": (*EVERYTHING, *BESIDE),
+    "ppo_beside": (*PPO, *BESIDE),
+    "dsrl": DSRL,
+    "dsrl_beside": (*DSRL, *BESIDE, "algo.freeze_policy=false", "algo.latent_repeat=false"),
 }
 
 

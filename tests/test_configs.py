@@ -15,6 +15,7 @@ READ_BY_THE_BUILDER = {
     "eval_only",
     "gradient_clip",
     "header_lr",
+    "latent_lr",
     "lr",
     "lr_schedule",
     "num_denoise_steps",
@@ -31,7 +32,7 @@ def composed(name: str, *overrides: str) -> DictConfig:
         return compose(name, list(overrides))
 
 
-@pytest.mark.parametrize("algo", ["pi0_cfg_rl", "pi0_ppo", "pi0_grpo", "pi0_nft", "pi0_sft"])
+@pytest.mark.parametrize("algo", ["pi0_cfg_rl", "pi0_ppo", "pi0_grpo", "pi0_nft", "pi0_dsrl", "pi0_sft"])
 def test_every_key_has_a_reader(algo: str) -> None:
     cfg = composed("train_base_rl_pi0_cfg", f"algo={algo}").algo
     nodes = {key for key, value in cfg.items() if isinstance(value, DictConfig) and "_target_" in value}

@@ -15,13 +15,18 @@ class ChunkDecision:
     """How one chunk was decided, for algorithms that score it again: see `ript.flow.samplers.Chain`. Arrays only."""
 
     points: np.ndarray | None = None
-    """(N+1, H, 32) float32, the way from the noise to the actions; None where nothing on it was random."""
+    """(P, H, 32) float32, the way from the noise, first, to the whole chunk it became, last: of a random sampler all
+    N+1 points, of Euler steps these two, where they were asked for; else None."""
     step: int = -1
     """The denoising step that was random; -1 where all or none were."""
     log_prob: np.ndarray | None = None
-    """(H, A) float32, elementwise; None where nothing was random."""
+    """(H, A) float32, elementwise, or (L, 32) of a learned initial noise; None where nothing was random."""
     value: float | None = None
     """What the critic expected from here on; None without critic."""
+    latent: np.ndarray | None = None
+    """(L, 32) float32, the initial noise as it was decided; None where it is not learned."""
+    features: np.ndarray | None = None
+    """(F,) float32, what it was decided from."""
 
 
 @dataclass(frozen=True)

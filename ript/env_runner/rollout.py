@@ -149,10 +149,20 @@ class Rollout:
 
 def split_decision(decision: Decision) -> list[ChunkDecision]:
     """The record of each row of a batch."""
-    rows = len(decision.actions)
-    values = [None] * rows if decision.value is None else decision.value.float().cpu().tolist()
-    if decision.chain is None:
-        return [ChunkDecision(value=value) for value in values]
-    points, log_prob = (part.float().cpu().numpy() for part in (decision.chain.x, decision.chain.log_prob))
-    steps = decision.chain.step.cpu().tolist()
-    return [ChunkDecision(points[row], steps[row], log_prob[row], values[row]) for row in range(rows)]
+    columns: dict[str, Any] = {}
+    if decision.value is not None:
+        columns["value"] = decision.value.float().cpu().tolist()
+    if decision.ends is not None:
+        columns["points"] = _array(decision.ends)
+    if decision.chain is not None:
+        points, step, log_prob = decision.chain
+        columns |= {"points": _array(points), "step": step.cpu().tolist(), "log_prob": _array(log_prob)}
+    if decision.latent is not None:
+        features, latent, log_prob = decision.latent
+        columns |= {"features": _array(features), "latent": _array(latent), "log_prob": _array(log_prob)}
+    rows = range(len(decision.actions))
+    return [ChunkDecision(**{name: column[row] for name, column in columns.items()}) for row in rows]
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.float().cpu().numpy()

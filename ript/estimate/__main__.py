@@ -3,6 +3,7 @@
     python -m ript.estimate
     python -m ript.estimate --model pi05 --dtype bfloat16 --batch-size 4
     python -m ript.estimate --dtype bfloat16 --batch-size 32 --branches 1 --heads value     (PPO)
+    python -m ript.estimate --dtype bfloat16 --heads latent value                           (DSRL: heads only)
     python -m ript.estimate --model runs/spatial/checkpoints/step_100/policy --gpus 8
 
 GiB per GPU. Data parallel training shares out windows, nothing else: every GPU holds all of it. Trained parameters,
@@ -45,7 +46,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="HEAD",
-        help="value: a critic, log_std: of the noise sampler; default: none",
+        help="value: a critic, log_std: of the noise sampler, latent: DSRL's actor; default: none",
     )
     add(
         "--scored-steps",

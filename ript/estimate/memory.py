@@ -29,8 +29,8 @@ from ript.models.pi0.policy_card import POLICY, read_policy_card
 from ript.models.pi0.weights_file import WeightsFile
 
 MODELS = ("pi0", "pi05", "small", "small_pi05")
-MODES = ("inference", "expert only", "LoRA", "full")
-HEADS = ("value", "log_std")
+MODES = ("inference", "heads only", "expert only", "LoRA", "full")
+HEADS = ("value", "log_std", "latent")
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,9 @@ class Options:
     lora: LoraSettings = field(default_factory=lambda: LoraSettings("both"))
     vision_checkpointing: bool = False
     heads: Sequence[str] = ()
-    """Of `HEADS`: a critic after the expert, the noise sampler's standard deviation. Their activations are not counted:
-    they are less than a hundredth of a full-size expert's."""
+    """Of `HEADS`: a critic after the expert, the noise sampler's standard deviation, the latent actor, with a critic
+    that reads what it reads. Their activations are not counted: they are less than a hundredth of a full-size
+    expert's."""
     scored_steps: int = 1
 
 
@@ -107,7 +108,7 @@ def estimate(architecture: Pi0Architecture, mode: str, options: Options) -> Memo
     cache = options.batch_size * key_value_bytes(
         architecture, trained, work, Tokens.count(architecture, work.prompt_tokens)
     )
-    saved = 0 if mode == "inference" else saved_bytes(architecture, trained, work) - cache
+    saved = 0 if mode in ("inference", "heads only") else saved_bytes(architecture, trained, work) - cache
     return Memory(
         parameters=sum(p.numel() for p in parameters),
         trainable=trainable,
@@ -130,10 +131,13 @@ def build(architecture: Pi0Architecture, mode: str, options: Options) -> Pi0Flow
 
 def build_heads(model: Pi0FlowModel, mode: str, options: Options) -> Heads:
     """The heads on the meta device; always float32, trained in every mode but inference."""
-    sampler = "noise" if "log_std" in options.heads else "ode"
+    if {"log_std", "latent"} <= set(options.heads):
+        raise ValueError("heads=log_std latent is not valid: a policy has one of them")
+    sampler = "noise" if "log_std" in options.heads else "latent" if "latent" in options.heads else "ode"
     settings = HeadSettings(add_value_head="value" in options.heads, sampler=sampler)
     with torch.device("meta"):
-        heads = Heads(settings, model.expert_hidden_size, model.prefix_width)
+        chunk_size = model.architecture.chunk_size
+        heads = Heads(settings, model.expert_hidden_size, model.prefix_width, chunk_size)
     return heads.requires_grad_(mode != "inference")
 
 
@@ -143,7 +147,7 @@ def prepare(model: Pi0FlowModel, mode: str, options: Options) -> None:
         add_lora(model, options.lora)
     elif mode == "expert only":
         model.model.vlm.requires_grad_(False)
-    elif mode == "inference":
+    elif mode in ("inference", "heads only"):
         model.requires_grad_(False)
     model.set_precision(DTYPES[options.dtype])
 

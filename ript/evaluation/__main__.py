@@ -1,8 +1,11 @@
-"""Evaluates a policy on a suite of a simulator, from the benchmark's own initial states.
+"""Evaluates a policy on suites of a simulator, from the benchmark's own initial states.
 
     python -m ript.evaluation --suite libero_object --standard --out runs/evaluations/object
     python -m ript.evaluation --suite libero_object --tasks 0 1 2 --episodes 50 --out runs/evaluations/three
     python -m ript.evaluation --suite libero_goal --denoise-steps 1 4 10 --cfg-scale 1 1.5 --out runs/evaluations/grid
+    python -m ript.evaluation --suite libero_goal libero_goal_swap libero_goal_lan --out runs/evaluations/general
+
+Several suites are put side by side, each compared with the first: name the one that the policy was trained on first.
 
 Every combination of --denoise-steps and --cfg-scale is played from the same starts. The command can be killed at any
 time; the same command goes on where it stopped, and one with more episodes, tasks or values adds to the folder. It
@@ -14,11 +17,18 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ript import checks
 from ript.env_runner.failure import EnvironmentFailure
 from ript.policy_options import add_policy_options
+
+if TYPE_CHECKING:
+    from ript.evaluation.episode_log import EpisodeLog
+    from ript.evaluation.evaluate import Evaluation
+    from ript.evaluation.protocol import Setting
 
 _GOES_ON = "Every episode that ended is kept; the same command goes on from there."
 
@@ -27,12 +37,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m ript.evaluation",
-        usage="%(prog)s --suite SUITE --out FOLDER [options]",
+        usage="%(prog)s --suite SUITE [SUITE ...] --out FOLDER [options]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument_group("what").add_argument
-    add("--suite", required=True, help="of tasks, of any simulator; an unknown one lists all")
+    add("--suite", nargs="+", required=True, metavar="SUITE", help="of any simulator; an unknown one lists all")
     add("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
     add("--tasks", nargs="+", metavar="TASK", help="names or ids (default: all tasks of the suite)")
     add("--episodes", type=int, metavar="N", help="per task and setting (default: 50)")
@@ -96,27 +106,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    with ExitStack() as logs:
+        opened = _open(options, logs)
+        from ript.evaluation.evaluate import play, summarize
+
+        failure = None
+        try:
+            for evaluation, log, filmed in opened:
+                play(evaluation, log, filmed)
+        except EnvironmentFailure as error:
+            failure = error
+        finally:
+            summarize([evaluation for evaluation, _, _ in opened], options.out)
+        if failure is not None:
+            print(f"error: {failure.brief}\n{_GOES_ON}", file=sys.stderr)
+            sys.exit(1)
+
+
+def _open(options: argparse.Namespace, logs: ExitStack) -> list[tuple["Evaluation", "EpisodeLog", "Setting"]]:
+    """Checks everything, then opens the log of each suite, which `logs` closes."""
     try:
         check_options(options)
         # Here, because a simulator process imports what this module imports at its top.
-        from ript.evaluation.evaluate import open_log, play, prepare, summarize
+        from ript.evaluation.evaluate import open_log, prepare
 
-        evaluation = prepare(options)
-        log, filmed = open_log(evaluation)
+        opened = []
+        for evaluation in prepare(options):
+            log, filmed = open_log(evaluation)
+            opened.append((evaluation, logs.enter_context(log), filmed))
+        return opened
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    with log:
-        try:
-            play(evaluation, log, filmed)
-        except KeyboardInterrupt:
-            summarize(evaluation.folder)
-            raise
-        except EnvironmentFailure as error:
-            summarize(evaluation.folder)
-            print(f"error: {error.brief}\n{_GOES_ON}", file=sys.stderr)
-            sys.exit(1)
-        summarize(evaluation.folder)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -24,7 +25,9 @@ from ript.evaluation.episode_log import EpisodeLog, EpisodeRecord, select
 from ript.evaluation.evaluated_policy import identify_policy, load_policy
 from ript.evaluation.films import film_task
 from ript.evaluation.protocol import EPISODES, EVALUATION, WAIT_STEPS, Plan, Protocol, Setting, open_evaluation
-from ript.evaluation.summary import write_summary
+from ript.evaluation.results import SettingResult
+from ript.evaluation.side_by_side import SIDE_BY_SIDE, write_side_by_side
+from ript.evaluation.summary import SUMMARY, write_summary
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.progress import progress_bar
 from ript.simulators.registry import make_runner
@@ -55,13 +58,45 @@ class Evaluation:
         return {setting: dict.fromkeys(self.tasks, self.episodes) for setting in self.settings}
 
 
-def prepare(options: argparse.Namespace) -> Evaluation:
-    """Loads the policy and checks what needs it; nothing is written. Raises ValueError or OSError for bad input."""
+def prepare(options: argparse.Namespace) -> list[Evaluation]:
+    """Loads the policy and checks what needs it, for each suite; nothing is written. ValueError, OSError: bad input."""
     episodes = EPISODES if options.episodes is None else options.episodes
     one_of("condition_mode", options.condition_mode, CONDITION_MODES)
     in_range("seed", options.seed, 0, LAYOUT_SEED - episodes)
-    runner = make_runner(
-        options.suite,
+    if options.out.exists() and not options.out.is_dir():
+        raise ValueError(f"out={str(options.out)!r} is not valid: it is a file")
+    runners = {suite: _make_runner(suite, options, episodes) for suite in options.suite}
+    tasks = {suite: select_tasks(runner.benchmark, options.tasks) for suite, runner in runners.items()}
+    if options.standard:
+        for suite, runner in runners.items():
+            check_standard(runner, tasks[suite], episodes)
+    torch.set_num_threads(options.threads)
+    policy = load_policy(options)
+    identity = identify_policy(policy, options)
+    grid = list(dict.fromkeys(Setting(steps, scale) for steps in options.denoise_steps for scale in options.cfg_scale))
+    evaluations = []
+    for suite, runner in runners.items():
+        runner.check_policy(policy)
+        runner.image_size = options.image_size or policy.image_size
+        names = runner.benchmark.get_task_names()
+        evaluations.append(
+            Evaluation(
+                runner,
+                policy,
+                _protocol(suite, runner, policy, identity, options),
+                [names[i] for i in tasks[suite]],
+                grid,
+                episodes,
+                options.videos,
+                options.out / suite if len(runners) > 1 else options.out,
+            )
+        )
+    return evaluations
+
+
+def _make_runner(suite: str, options: argparse.Namespace, episodes: int) -> Runner:
+    return make_runner(
+        suite,
         num_parallel_envs=min(options.workers, episodes),
         max_episode_length=options.max_steps,
         num_steps_wait=WAIT_STEPS if options.wait_steps is None else options.wait_steps,
@@ -70,18 +105,14 @@ def prepare(options: argparse.Namespace) -> Evaluation:
         settings=EnvSettings(render_source="render"),
         info_on_video=options.info_on_video,
     )
-    tasks = select_tasks(runner.benchmark, options.tasks)
-    if options.standard:
-        check_standard(runner, tasks, episodes)
-    if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"out={str(options.out)!r} is not valid: it is a file")
-    torch.set_num_threads(options.threads)
-    policy = load_policy(options)
-    runner.check_policy(policy)
-    runner.image_size = options.image_size or policy.image_size
-    protocol = Protocol(
-        policy=identify_policy(policy, options),
-        suite=options.suite,
+
+
+def _protocol(
+    suite: str, runner: Runner, policy: PI0_OFT_Policy, identity: dict[str, Any], options: argparse.Namespace
+) -> Protocol:
+    return Protocol(
+        policy=identity,
+        suite=suite,
         seed=options.seed,
         max_steps=runner.max_episode_length,
         wait_steps=runner.num_steps_wait,
@@ -89,11 +120,6 @@ def prepare(options: argparse.Namespace) -> Evaluation:
         image_size=runner.image_size,
         device=policy.device.type,
         versions={package: version(package) for package in (*_PACKAGES, *runner.simulator.packages)},
-    )
-    names = runner.benchmark.get_task_names()
-    grid = dict.fromkeys(Setting(steps, scale) for steps in options.denoise_steps for scale in options.cfg_scale)
-    return Evaluation(
-        runner, policy, protocol, [names[i] for i in tasks], list(grid), episodes, options.videos, options.out
     )
 
 
@@ -147,16 +173,25 @@ def play(evaluation: Evaluation, log: EpisodeLog, filmed: Setting) -> None:
         evaluation.runner.close()
 
 
-def summarize(folder: Path) -> None:
-    """Writes the summary and logs its first table."""
-    for result in write_summary(folder):
-        counts = result.overall
-        low, high = 100 * counts.success_rate_low, 100 * counts.success_rate_high
-        line = f"{counts.successes}/{counts.episodes} (95 % interval {low:.1f} to {high:.1f} %)"
-        if not counts.episodes:
-            line = "nothing was played"
-        logger.info("%s: %s%s", result.setting, line, f", {result.missing} missing" if result.missing else "")
-    logger.info("summary.html, summary.md and summary.json are in %s", folder)
+def summarize(evaluations: Sequence[Evaluation], folder: Path) -> None:
+    """Writes each suite's summary, and the suites side by side into `folder`; logs the first table of each."""
+    for evaluation in evaluations:
+        for result in write_summary(evaluation.folder):
+            logger.info("%s, %s", evaluation.protocol.suite, _brief(result))
+    written = SUMMARY
+    if len(evaluations) > 1:
+        write_side_by_side(folder, [evaluation.protocol.suite for evaluation in evaluations])
+        written = SIDE_BY_SIDE
+    logger.info("%s.html, %s.md and %s.json are in %s", written, written, written, folder)
+
+
+def _brief(result: SettingResult) -> str:
+    counts = result.overall
+    low, high = 100 * counts.success_rate_low, 100 * counts.success_rate_high
+    line = f"{counts.successes}/{counts.episodes} (95 % interval {low:.1f} to {high:.1f} %)"
+    if not counts.episodes:
+        line = "nothing was played"
+    return f"{result.setting}: {line}" + (f", {result.missing} missing" if result.missing else "")
 
 
 def _play_setting(

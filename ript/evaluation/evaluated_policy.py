@@ -7,7 +7,7 @@ from typing import Any
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.device import choose_device
-from ript.models.pi0.folders import WEIGHTS
+from ript.models.pi0.folders import LATENT_ACTOR, WEIGHTS
 from ript.models.pi0.weights_file import WeightsFile, sha256
 from ript.policy_options import chosen
 
@@ -36,6 +36,8 @@ def identify_policy(policy: PI0_OFT_Policy, options: argparse.Namespace) -> dict
     tokenizer = Path(options.tokenizer) if options.tokenizer else folder / "tokenizer.json"
     card = policy.card
     weights = dict(card.sha256) or {WEIGHTS: WeightsFile.open_folder(folder).sha256}
+    if policy.heads.latent_actor is not None:
+        weights[LATENT_ACTOR] = sha256(folder / LATENT_ACTOR)
     if card.base is not None:
         weights["base"] = card.base.sha256
     return {

@@ -16,7 +16,8 @@ from ript.results.videos import VIDEOS, Film
 
 SUMMARY = "summary"
 
-_COUNTS = ("success", "rate", "95 % interval", "mean steps of successes", "steps/s")
+COUNTS = ("success", "rate", "95 % interval", "mean steps of successes", "steps/s")
+"""The columns of `describe_counts`."""
 
 
 def write_summary(folder: Path) -> list[SettingResult]:
@@ -65,7 +66,7 @@ def _comparison(results: Sequence[SettingResult]) -> Section:
         wanted = sum(result.wanted for result in results)
         blocks.append(Text(f"{missing} of {wanted} episodes are missing; the same command goes on."))
     rows = [[str(result.setting), *describe_counts(result.overall)] for result in results]
-    blocks.append(Table(("setting", *_COUNTS), rows))
+    blocks.append(Table(("setting", *COUNTS), rows))
     if len(results) > 1:
         blocks.append(_settings_plot(results))
     return Section("Success", blocks)
@@ -82,7 +83,7 @@ def _settings_plot(results: Sequence[SettingResult]) -> Plot:
         if result.overall.episodes:
             step, scale = str(result.setting.denoise_steps), f"{result.setting.cfg_scale:g}"
             name, tick = (f"guidance {scale}", step) if over_steps else (f"{step} denoising steps", scale)
-            series.setdefault(name, {})[tick] = _interval(result.overall)
+            series.setdefault(name, {})[tick] = interval(result.overall)
     xlabel = "denoising steps" if over_steps else "guidance scale"
     figure = series_plot(ticks, series, xlabel, "success in %", (-2, 102))
     return Plot("settings", "Success over all tasks, with 95 % intervals.", figure)
@@ -98,8 +99,8 @@ def _setting_section(
         for task, counts in result.tasks.items()
     ]
     rows.append(["all tasks", "", *describe_counts(result.overall)])
-    blocks: list[Text | Table | Plot | Videos] = [Table(("task", "id", *_COUNTS), rows)]
-    played = {f"task {ids[task]}": _interval(counts) for task, counts in result.tasks.items() if counts.episodes}
+    blocks: list[Text | Table | Plot | Videos] = [Table(("task", "id", *COUNTS), rows)]
+    played = {f"task {ids[task]}": interval(counts) for task, counts in result.tasks.items() if counts.episodes}
     if played:
         figure = rows_plot(played, "success in %", (-2, 102))
         blocks.append(Plot(f"tasks_{number}", "Success per task, with 95 % intervals.", figure))
@@ -132,7 +133,8 @@ def _protocol_table(protocol: Protocol) -> Table:
     return Table(("what", "value"), rows, numeric=False)
 
 
-def _interval(counts: Counts) -> Interval:
+def interval(counts: Counts) -> Interval:
+    """Success in % with its 95 % interval."""
     rate = 0.0 if counts.success_rate is None else counts.success_rate
     return 100 * rate, 100 * counts.success_rate_low, 100 * counts.success_rate_high
 

@@ -13,6 +13,17 @@ ValueFn = Callable[[Tensor], Tensor]
 """The flow's hidden output (B, H, width) → values (B,)."""
 
 
+class Latent(NamedTuple):
+    """How the initial noise was decided, where it is learned."""
+
+    features: Tensor
+    """(B, F), what it was decided from."""
+    noise: Tensor
+    """(B, L, D): one row, which is repeated over the horizon, or all H."""
+    log_prob: Tensor
+    """(B, L, D), elementwise, under the actor that acted."""
+
+
 class Decision(NamedTuple):
     """What a policy did for a batch of observations."""
 
@@ -23,6 +34,10 @@ class Decision(NamedTuple):
     value: Tensor | None
     """(B,), read at the denoising step that is scored, or the mean over all that are, or over all steps where none is
     random; None without critic."""
+    ends: Tensor | None = None
+    """(B, 2, H, D), the noise and the whole chunk that it became; of Euler steps only, and where they keep it."""
+    latent: Latent | None = None
+    """How the initial noise was decided; None where it is not learned."""
 
 
 class Score(NamedTuple):
@@ -44,6 +59,19 @@ def decide(
     value_of: ValueFn | None = None,
 ) -> Decision:
     """Acts from noise (B, H, D); `generators` as for the sampler. The critic sees only velocities that are computed."""
+    decision = _decide(sampler, flow, noise, generators, value_of)
+    if isinstance(sampler, Ode) and sampler.keeps_ends:
+        return decision._replace(ends=torch.stack([noise, decision.actions], dim=1))
+    return decision
+
+
+def _decide(
+    sampler: Ode | GaussianSteps,
+    flow: VelocityFn,
+    noise: Tensor,
+    generators: Sequence[Generator],
+    value_of: ValueFn | None,
+) -> Decision:
     if value_of is None:
         actions, chain = sampler.sample(flow, noise, generators)
         return Decision(actions, chain, None)

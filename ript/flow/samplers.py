@@ -58,6 +58,8 @@ class Ode:
 
     num_steps: int = 10
     """Denoising steps N."""
+    keeps_ends: bool = False
+    """Decisions keep the noise and the whole chunk that it became."""
 
     def __post_init__(self) -> None:
         """Raises ValueError unless there is a step."""

@@ -9,7 +9,13 @@ from ript.report.run_folder import Line, RunFolder
 from ript.results.curves import Rates, curves_plot, pool, rates, smoothing_window, success_plot
 from ript.results.page import Plot
 
-LOSSES = {"fm_loss": "total", "fm_loss_pos": "positive branch", "fm_loss_uncond": "unconditional branch"}
+LOSSES = {
+    "fm_loss": "total",
+    "fm_loss_pos": "positive branch",
+    "fm_loss_uncond": "unconditional branch",
+    "actor/reflow_loss": "reflow",
+    "train/sft_loss": "demonstrations",
+}
 ACTOR = {
     "actor/approx_kl": "divergence from the policy that acted, nats",
     "actor/clip_fraction": "share of clipped ratios",
@@ -20,7 +26,12 @@ CRITIC = {
     "critic/explained_variance": "explained variance",
     "rollout/returns_mean": "mean return",
 }
-GRADIENTS = {"gradient_norm_model": "model", "gradient_norm_header": "header", "gradient_norm_value": "critic"}
+GRADIENTS = {
+    "gradient_norm_model": "model",
+    "gradient_norm_header": "header",
+    "gradient_norm_value": "critic",
+    "gradient_norm_latent": "latent actor",
+}
 TIMES = {"time/rollout_s": "rollouts", "time/update_s": "update"}
 MEMORY = {"memory/cpu_gib": "CPU", "memory/gpu_gib": "GPU"}
 

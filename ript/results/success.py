@@ -1,5 +1,6 @@
 """Success counts with their uncertainty."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,18 @@ def wilson_interval(k: int, n: int) -> tuple[float, float]:
         return 0.0, 1.0
     interval = binomtest(k, n).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def newcombe_interval(k: int, n: int, k0: int, n0: int) -> tuple[float, float]:
+    """95 % interval of the difference k/n − k0/n0 of two independent rates, from their Wilson intervals.
+
+    Method 10 of Newcombe, "Interval estimation for the difference between independent proportions" (1998).
+    """
+    rate, rate0 = k / n, k0 / n0
+    (low, high), (low0, high0) = wilson_interval(k, n), wilson_interval(k0, n0)
+    below = math.hypot(rate - low, high0 - rate0)
+    above = math.hypot(high - rate, rate0 - low0)
+    return rate - rate0 - below, rate - rate0 + above
 
 
 def merge(parts: list[dict[str, Tally]]) -> dict[str, Tally]:

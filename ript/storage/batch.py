@@ -35,6 +35,12 @@ class Batch:
     def __getitem__(self, part: slice) -> "Batch":
         return Batch(self.windows[part], self.weight[part], self.weight_uncond[part], self.occurrence[part])
 
+    def take(self, rows: Sequence[int]) -> "Batch":
+        """The windows in these places."""
+        chosen = np.asarray(rows, int)
+        windows = [self.windows[row] for row in chosen]
+        return Batch(windows, self.weight[chosen], self.weight_uncond[chosen], self.occurrence[chosen])
+
     @classmethod
     def empty(cls) -> "Batch":
         """No windows."""
@@ -45,3 +51,13 @@ class Batch:
         """Windows that occur once and all train the unconditional branch; `weight` None is 1 for all."""
         ones = np.ones(len(windows))
         return cls(windows, ones if weight is None else weight, ones, np.zeros(len(windows), int))
+
+
+def occurrences(index: np.ndarray) -> np.ndarray:
+    """(N,) how often each entry stands before its own place: [7, 3, 7, 7] → [0, 0, 1, 2]."""
+    seen: dict[int, int] = {}
+    found = []
+    for entry in index.tolist():
+        found.append(seen.get(entry, 0))
+        seen[entry] = found[-1] + 1
+    return np.array(found, int)

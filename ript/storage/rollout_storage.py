@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +12,10 @@ from torch.utils.data import Dataset
 from ript.checks import in_range, whole_number
 from ript.distributed import Distributed
 from ript.seeds import Word, numpy_generator
-from ript.storage.batch import Batch
+from ript.storage.batch import Batch, occurrences
+from ript.storage.demonstrated import draw_demonstrated
 from ript.storage.window_files import read_windows, write_windows
 from ript.storage.windows import Window
-
-FIRST_DEMONSTRATION = 2**40
-"""Episode ids of demonstrations start here; those of rollouts are below."""
 
 
 @dataclass(frozen=True)
@@ -157,16 +155,7 @@ class RolloutStorage:
         """This rank's share of a step's demonstrated windows, drawn with replacement."""
         if not self._demonstrated or self.demonstrations is None:
             return Batch.empty()
-        rng = numpy_generator(Word.DEMONSTRATED, *seed)
-        drawn = rng.integers(len(self.demonstrations), size=self._demonstrated)  # type: ignore[arg-type]
-        own = slice(self.distributed.rank, None, self.distributed.world_size)
-        windows = [self.demonstrations[int(i)] for i in drawn[own]]
-        return Batch(
-            [replace(window, episode_id=FIRST_DEMONSTRATION + window.episode_id) for window in windows],
-            np.ones(len(windows)),
-            np.zeros(len(windows)),
-            occurrences(drawn)[own],
-        )
+        return draw_demonstrated(self.demonstrations, self._demonstrated, Word.DEMONSTRATED, seed, self.distributed)
 
 
 class _Pool(NamedTuple):
@@ -205,16 +194,6 @@ def balanced_steps(positive: np.ndarray, size: int, positive_share: float, rng: 
         chosen = order[first : first + per_step]
         rest = rng.integers(len(positive), size=size - per_step)
         yield _Step(np.concatenate([chosen, rest]), np.arange(len(chosen) + len(rest)) >= len(chosen))
-
-
-def occurrences(index: np.ndarray) -> np.ndarray:
-    """(N,) how often each entry stands before its own place: [7, 3, 7, 7] → [0, 0, 1, 2]."""
-    seen: dict[int, int] = {}
-    found = []
-    for entry in index.tolist():
-        found.append(seen.get(entry, 0))
-        seen[entry] = found[-1] + 1
-    return np.array(found, int)
 
 
 def _by_iteration(path: Path) -> list[list[StoredWindow]]:

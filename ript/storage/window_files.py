@@ -53,6 +53,7 @@ def _columns(windows: Sequence[Window]) -> dict[str, np.ndarray]:
         "returns": [window.returns for window in windows],
     }
     arrays = {name: np.stack(column) for name, column in columns.items()}
+    arrays |= {f"pair/{row}": window.pair for row, window in enumerate(windows) if window.pair is not None}
     for name in windows[0].observation["image"]:
         images = [window.observation["image"][name] for window in windows]
         if len({image.shape for image in images}) == 1:
@@ -79,4 +80,5 @@ def _window(arrays: dict[str, np.ndarray], prompts: Sequence[str], row: int) -> 
         int(arrays["episode_id"][row]),
         int(arrays["start"][row]),
         float(arrays["returns"][row]) if "returns" in arrays else math.nan,  # files written before there were critics
+        pair=arrays.get(f"pair/{row}"),
     )

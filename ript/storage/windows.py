@@ -34,6 +34,9 @@ class Window:
     """What the critic should have expected at the chunk that `start` lies in; NaN without critic."""
     decision: ChunkDecision | None = None
     """How the actions were decided; None where they are not the decided ones but those executed."""
+    pair: np.ndarray | None = None
+    """(2, H, 32) float32, the noise that was decided from and the whole chunk that it became, where the reflow term
+    learns from the window; None everywhere else."""
 
 
 def window_starts(episode: Episode, stride: Stride) -> list[int]:

@@ -67,7 +67,7 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
     runner = scope["runner"] = scope["env_runner"] = build(algo.env_runner, scope, settings=read_env_settings())
     scope["reward_function"] = build(cfg.reward_function, scope)
     early = ("heads", "estimator", "exploration", "weighting", "loss", "critic_loss", "cutter", "augmentation")
-    for name in ("rollout_generator", *early):
+    for name in ("rollout_generator", "reflow", "co_training", *early):
         if name in algo:
             scope[name] = build(algo[name], scope)
     device_id = distributed.device.index if distributed.device.type == "cuda" else None
@@ -77,7 +77,9 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
     policy = scope["policy"] = build(algo.policy, scope, device_id=device_id, **start)
     runner.check_policy(policy)
     wanted = {"demonstration_windows": algo.get("demonstration_share"), "prefix_store": algo.get("reuse_prefix")}
-    for name in ("loader", "demonstration_windows", "prefix_store", "storage"):
+    if "co_training" in scope:
+        wanted["co_train_windows"] = scope["co_training"].weight
+    for name in ("loader", "demonstration_windows", "co_train_windows", "prefix_store", "storage"):
         if name in algo:
             scope[name] = build(algo[name], scope) if wanted.get(name, True) else None
     rl_optimizer = build(algo.rl_optimizer, scope)
@@ -103,6 +105,7 @@ def make_schedule(cfg: DictConfig) -> Schedule:
     """The learning rates of the run. Raises ValueError."""
     algo = cfg.algo
     rates = {"model": algo.lr, "header": algo.header_lr, "value": algo.get("value_lr", 0.0)}
+    rates["latent"] = algo.get("latent_lr", 0.0)
     return Schedule(rates, algo.lr_schedule, algo.warmup_steps, cfg.training.n_steps)
 
 

@@ -45,6 +45,8 @@ BLIND = -0.5
 """Explained variance: 0 is as good as the mean, and a critic of few decisions wavers around it."""
 BLOCK, BLOCKS, RISE = 10, 3, 1.5
 """A loss rises when the means of 3 blocks of 10 iterations do, by this factor in all; single iterations are noisy."""
+DROWNED = 1e5
+"""Weighted loss of demonstrations to RL loss. A clipped policy loss starts near 0, so a high ratio is no fault yet."""
 HISTORY = BLOCK * BLOCKS
 """Iterations that the rules look back."""
 
@@ -86,7 +88,7 @@ def zero_advantages(history: History) -> Diagnosis | None:
 
 def vanishing_gradient(history: History) -> Diagnosis | None:
     """A parameter group has had no gradient for several iterations."""
-    for group in ("model", "header"):
+    for group in ("model", "header", "latent"):
         norms = _latest(history, f"gradient_norm_{group}", SEVERAL)
         if norms and max(norms) < VANISHED:
             return Diagnosis(
@@ -99,14 +101,14 @@ def vanishing_gradient(history: History) -> Diagnosis | None:
 
 def clipped_gradient(history: History) -> Diagnosis | None:
     """Clipping has left almost nothing of the gradient for several iterations."""
-    for group in ("model", "header"):
+    for group in ("model", "header", "latent"):
         kept = _latest(history, f"gradient_kept_{group}", SEVERAL)
         if kept and max(kept) < KEPT:
             return Diagnosis(
                 "gradient_clipped",
                 f"clipping left at most {max(kept):.2g} of the {group} gradient in {SEVERAL} iterations",
-                "lower algo.lr and algo.header_lr, check the norm stats; if the loss falls all the same, raise "
-                "algo.gradient_clip",
+                "lower algo.lr and algo.header_lr (DSRL: algo.latent_lr), check the norm stats; if the loss falls all "
+                "the same, raise algo.gradient_clip",
             )
     return None
 
@@ -192,7 +194,7 @@ def leaving_the_clip(history: History) -> Diagnosis | None:
     return Diagnosis(
         "policy_moves_too_fast",
         f"at least {min(shares):.0%} of the ratios lay outside the clip in {SEVERAL} iterations",
-        "lower algo.lr and algo.header_lr or algo.num_epochs, or set algo.ratio=chunk_mean",
+        "lower algo.lr and algo.header_lr (DSRL: algo.latent_lr) or algo.num_epochs, or set algo.ratio=chunk_mean",
     )
 
 
@@ -205,6 +207,18 @@ def blind_critic(history: History) -> Diagnosis | None:
         "critic_blind",
         f"the critic explained at most {max(known[-BLOCK:]):.2g} of the returns' variance in {BLOCK} iterations",
         "raise algo.value_lr, set algo.critic_warmup_steps, or compare within groups: algo.advantage=rloo",
+    )
+
+
+def drowned_by_demonstrations(history: History) -> Diagnosis | None:
+    """The demonstrations' loss leaves nothing of reinforcement learning."""
+    found = history[-1].get("train/loss_ratio", 0.0)
+    if not math.isfinite(found) or found <= DROWNED:
+        return None
+    return Diagnosis(
+        "co_training_dominates",
+        f"the weighted loss of the demonstrations is {found:.2g} times that of reinforcement learning",
+        "lower algo.sft_loss_weight",
     )
 
 
@@ -229,6 +243,7 @@ RULES: tuple[Rule, ...] = (
     ratio_not_one,
     leaving_the_clip,
     blind_critic,
+    drowned_by_demonstrations,
     not_finite,
 )
 

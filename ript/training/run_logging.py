@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 CONSOLE = (
     *("raw_success_rate", "mean_scores", "non_zero_adv_ratio", "num_windows", "fm_loss", "fm_loss_pos"),
     *("actor/total_loss", "actor/approx_kl", "actor/clip_fraction", "critic/explained_variance"),
+    *("actor/reflow_mask_ratio", "train/sft_loss"),
 )
 
 

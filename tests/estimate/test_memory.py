@@ -51,6 +51,20 @@ def test_heads_are_trained_in_float32_and_are_as_large_as_the_policys_own(tiny_p
         assert next(states) - next(states) == bytes_each * size
 
 
+def test_a_frozen_policy_costs_what_inference_costs_and_its_trained_heads(tiny_policy_folder: Path) -> None:
+    settings = HeadSettings(add_value_head=True, sampler="latent")
+    policy = PI0_OFT_Policy(pretrained_path=str(tiny_policy_folder), heads=settings, freeze_policy=True)
+    size = sum(p.numel() for group in policy.trainable_params.values() for p in group)
+    options = Options(heads=("latent", "value"))
+    architecture = find_architecture(str(tiny_policy_folder))
+    heads_only, inference = (estimate(architecture, mode, options) for mode in ("heads only", "inference"))
+    assert heads_only.trainable == size and heads_only.parameters == inference.parameters
+    assert heads_only.gradients + heads_only.optimizer == 12 * size
+    assert heads_only.activations == inference.activations
+    with pytest.raises(ValueError, match="log_std latent"):
+        estimate(architecture, "full", Options(heads=("log_std", "latent")))
+
+
 def shallow(architecture: Pi0Architecture, depth: int) -> Pi0Architecture:
     parts = {name: replace(getattr(architecture, name), depth=depth) for name in ("text", "expert", "vision")}
     return replace(architecture, **parts)

@@ -230,7 +230,7 @@ def test_the_standard_protocol_refuses_what_contradicts_it(
 def test_the_standard_protocol_is_all_tasks_fifty_episodes_and_the_suites_steps(tiny_policy_folder: Path) -> None:
     arguments = ["--suite", "planar", "--out", "unused", "--standard", "--policy", str(tiny_policy_folder)]
     options = parse_arguments([*arguments, "--device", "cpu"])
-    evaluation = evaluate.prepare(options)
+    (evaluation,) = evaluate.prepare(options)
     assert evaluation.tasks == list(planar.TASKS) and evaluation.episodes == 50
     assert evaluation.protocol.max_steps == planar.PlanarBenchmark.max_episode_length
     assert evaluation.protocol.wait_steps == 10
@@ -311,3 +311,31 @@ def test_on_libero_the_benchmarks_own_states_are_played_and_filmed(tiny_policy_f
     frames = imageio.imread(video)
     assert frames.shape == (1, 256, 256, 3) and np.std(frames) > 5
     assert video.name in (tmp_path / "summary.html").read_text()
+
+
+def test_suites_are_played_into_folders_of_their_own_and_compared_with_the_first(
+    tiny_policy_folder: Path, tmp_path: Path, uninterrupted: list[EpisodeRecord]
+) -> None:
+    arguments = command(tiny_policy_folder, tmp_path)
+    arguments[arguments.index("planar") : arguments.index("planar") + 1] = ["planar", "planar_moved"]
+    main(arguments)
+    assert essence(read_log(tmp_path / "planar")) == essence(uninterrupted)
+    assert len(read_log(tmp_path / "planar_moved")) == len(uninterrupted)
+    for suite in ("planar", "planar_moved"):
+        assert json.loads((tmp_path / suite / "evaluation.json").read_text())["suite"] == suite
+    page = (tmp_path / "suites.md").read_text()
+    won = sum(entry.success for entry in uninterrupted)
+    assert f"| planar | {won}/{len(uninterrupted)} |" in page
+    assert "| planar_moved |" in page
+
+
+def test_a_suite_of_another_evaluation_is_refused_before_anything_is_played(
+    tiny_policy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(command(tiny_policy_folder, tmp_path / "planar_moved", "--seed", "1", "--episodes", "1"))
+    arguments = command(tiny_policy_folder, tmp_path)
+    arguments[arguments.index("planar") : arguments.index("planar") + 1] = ["planar", "planar_moved"]
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "seed is 1, not 0" in capsys.readouterr().err
+    assert not read_log(tmp_path / "planar")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ript.results.success import Tally, describe, merge, summarize, wilson_interval
+from ript.results.success import Tally, describe, merge, newcombe_interval, summarize, wilson_interval
 
 
 def test_the_interval_is_wilsons() -> None:
@@ -15,6 +15,16 @@ def test_no_success_and_no_rollout_have_honest_intervals() -> None:
     low, high = wilson_interval(0, 10)
     assert low == 0 and 0.25 < high < 0.35
     assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "interval"), [((56, 70, 48, 80), (0.0524, 0.3339)), ((9, 10, 3, 10), (0.1705, 0.8090))]
+)
+def test_the_interval_of_a_difference_is_newcombes(
+    counts: tuple[int, int, int, int], interval: tuple[float, float]
+) -> None:
+    """Table II of his paper, examples (a) and (b), method 10."""
+    assert newcombe_interval(*counts) == pytest.approx(interval, abs=5e-5)
 
 
 def test_ranks_are_merged_by_counts_not_by_averaging_rates() -> None:

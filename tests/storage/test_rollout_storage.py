@@ -9,8 +9,9 @@ from ranks import run_ranks
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.distributed import Distributed
-from ript.storage.batch import Batch
-from ript.storage.rollout_storage import FIRST_DEMONSTRATION, RolloutStorage, balanced_steps, occurrences
+from ript.storage.batch import Batch, occurrences
+from ript.storage.demonstrated import FIRST_DEMONSTRATION
+from ript.storage.rollout_storage import RolloutStorage, balanced_steps
 from ript.storage.windows import Window
 
 SEED = (0, 0, 0)

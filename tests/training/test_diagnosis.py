@@ -101,6 +101,7 @@ def test_a_missing_metric_is_not_taken_for_zero(missing: str) -> None:
         ({"chunk_out_of_range": 0.4, "cfg_scale": 3}, "actions_far_off", "lower algo.cfg_scale, it is 3"),
         ({"command_clipped": 0.5, "cfg_scale": 2}, "actions_far_off", "50% of the commands.*cfg_scale"),
         ({"actor/first_step_kl": 0.01}, "ratio_not_one", "0.01 nats.*lora.dropout=0"),
+        ({"train/loss_ratio": 2e5}, "co_training_dominates", "2e.05 times.*lower algo.sft_loss_weight"),
         ({"mean_scores": float("nan")}, "not_finite", "mean_scores"),
     ],
 )

@@ -249,8 +249,8 @@ def killed_and_resumed(distributed: Distributed, folder: Path, policy: Path, ove
         run_on(distributed, planar_config(folder / "parts", policy, *overrides), dies_after=3)
     run_on(distributed, planar_config(folder / "parts", policy, *overrides, "training.resume=true"))
     whole, parts = weights_of(folder / "whole"), weights_of(folder / "parts")
-    start = weights_in(policy)
-    changed = any(not torch.equal(whole[name], start[name]) for name in start)
+    earlier = weights_in(complete_checkpoints(folder / "whole" / "checkpoints")[0] / "policy")
+    changed = any(not torch.equal(whole[name], earlier[name]) for name in earlier)
     return changed and all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
@@ -262,14 +262,17 @@ def test_demonstrations_of_another_image_size_are_learned_from_beside_rollouts(
     assert lines_of(tmp_path / "run", "train")[-1]["gradient_steps"] > 0
 
 
-SLOW = pytest.mark.slow
-"""Two ranks where another algorithm has the same parts."""
+FAST = {1: {*ALGORITHMS} - {"ppo_beside", "dsrl_beside"}, 2: {"cfg_flow", "sft", "ppo"}}
+"""Ranks → algorithms; each other one has the parts of some of these."""
 
 
 @pytest.mark.parametrize(
     ("ranks", "algorithm"),
-    [*((1, name) for name in ALGORITHMS), *((2, name) for name in ("cfg_flow", "sft", "ppo"))]
-    + [pytest.param(2, name, marks=SLOW) for name in ("gae", "noise", "grpo", "nft")],
+    [
+        pytest.param(ranks, name, marks=() if name in FAST[ranks] else pytest.mark.slow)
+        for ranks in FAST
+        for name in ALGORITHMS
+    ],
 )
 def test_a_killed_run_with_every_option_on_goes_on_without_a_trace(
     tmp_path: Path, tiny_policy_folder: Path, ranks: int, algorithm: str

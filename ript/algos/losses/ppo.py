@@ -1,4 +1,4 @@
-"""The loss of PPO and GRPO on the decisions of a batch: clipped policy gradient, entropy bonus, value loss."""
+"""The loss of PPO and its kin on the decisions of a batch: clipped policy gradient, entropy bonus, value loss."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from ript.algos.losses.clipped_policy import Ratio, clipped_policy_loss, masked_
 from ript.algos.losses.value import ValueLoss, value_loss
 from ript.algos.policies.pi0_oft_policy import EncodedObservation, PI0_OFT_Policy
 from ript.checks import in_range, one_of
+from ript.flow.decision import Score
 from ript.flow.gaussian_steps import GaussianSteps
 from ript.flow.samplers import Chain
 from ript.storage.batch import Batch
@@ -37,7 +38,7 @@ class PPOTerms(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PPOLoss:
+class ClippedLoss:
     """weight · (clipped policy loss - entropy_coef · entropy + value_coef · value loss) per decision.
 
     Args:
@@ -65,29 +66,16 @@ class PPOLoss:
             in_range(key, getattr(self, key), 0)
         in_range("huber_delta", self.huber_delta, 1e-6)
 
-    def __call__(
-        self,
-        policy: PI0_OFT_Policy,
-        batch: Batch,
-        seed: tuple[int, ...],
-        encode: Callable[[Sequence[Window]], EncodedObservation] | None = None,
-        *,
-        sampler: GaussianSteps,
-        policy_coef: float = 1.0,
+    def terms(
+        self, batch: Batch, score: Score, old_log_prob: Tensor, is_pad: Tensor, policy_coef: float = 1.0
     ) -> PPOTerms:
-        """The loss of each decision. `sampler` is the one that acted; nothing is drawn, so `seed` is not used.
-
-        `policy_coef` 0 teaches the critic alone. `encode` gives the prefixes, if not the policy itself.
-        """
-        windows, device = batch.windows, policy.device
-        encoded = encode_windows(policy, windows) if encode is None else encode(windows)
-        chain = stack_chains(windows, device)
-        score = policy.score(encoded, chain, sampler)
+        """The loss of each decision, given its score by the weights of now; `old_log_prob` and `is_pad` as for
+        `clipped_policy_loss`. `policy_coef` 0 teaches the critic alone."""
+        windows, device = batch.windows, old_log_prob.device
         advantages = torch.tensor([window.advantage for window in windows], dtype=torch.float32, device=device)
-        is_pad = torch.from_numpy(np.stack([window.action_is_pad for window in windows])).to(device)
         clipped = clipped_policy_loss(
             score.log_prob,
-            chain.log_prob,
+            old_log_prob,
             advantages,
             is_pad,
             ratio=self.ratio,
@@ -112,6 +100,32 @@ class PPOLoss:
             for numbers in ([w.decision.value for w in windows if w.decision], [w.returns for w in windows])
         )
         return value_loss(values, old, returns, clip=self.value_clip, huber_delta=self.huber_delta)
+
+
+@dataclass(frozen=True)
+class PPOLoss(ClippedLoss):
+    """The clipped loss of random denoising steps."""
+
+    def __call__(
+        self,
+        policy: PI0_OFT_Policy,
+        batch: Batch,
+        seed: tuple[int, ...],
+        encode: Callable[[Sequence[Window]], EncodedObservation] | None = None,
+        *,
+        sampler: GaussianSteps,
+        policy_coef: float = 1.0,
+    ) -> PPOTerms:
+        """The loss of each decision. `sampler` is the one that acted; nothing is drawn, so `seed` is not used.
+
+        `policy_coef` as for `terms`. `encode` gives the prefixes, if not the policy itself.
+        """
+        windows, device = batch.windows, policy.device
+        encoded = encode_windows(policy, windows) if encode is None else encode(windows)
+        chain = stack_chains(windows, device)
+        score = policy.score(encoded, chain, sampler)
+        is_pad = torch.from_numpy(np.stack([window.action_is_pad for window in windows])).to(device)
+        return self.terms(batch, score, chain.log_prob, is_pad, policy_coef)
 
 
 def stack_chains(windows: Sequence[Window], device: torch.device) -> Chain:

@@ -1,4 +1,4 @@
-"""A policy that acts through a random sampler, as the runner sees it; and the sampler's settings."""
+"""A policy that acts through a sampler of its own, as the runner sees it; and a random sampler's settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.checks import in_range, one_of
 from ript.flow.decision import Decision
 from ript.flow.gaussian_steps import GaussianSteps
+from ript.flow.samplers import Ode
 from ript.flow.stochastic import Cps, Noise, Sde, annealed_noise_level
 from ript.models.pi0.dims import ACTION_DIM
 from ript.models.pi0.norm_stats import NormStats
@@ -87,7 +88,7 @@ class Actor:
     """A `ript.env_runner.policy.Policy`: the policy's weights, the sampler's steps."""
 
     policy: PI0_OFT_Policy
-    sampler: GaussianSteps
+    sampler: Ode | GaussianSteps
     verbose: bool = False
 
     @property
@@ -119,9 +120,10 @@ class Actor:
         cfg_scale: float = 1.0,
         is_positive: int | None = None,
     ) -> Decision:
-        """As `PI0_OFT_Policy.act`. Raises ValueError for guidance: a guided action has no log-probability here."""
-        if cfg_scale != 1.0 or is_positive is not None:
+        """As `PI0_OFT_Policy.act`. Raises ValueError for guidance of a random sampler: its actions would have no
+        log-probability."""
+        if isinstance(self.sampler, GaussianSteps) and (cfg_scale != 1.0 or is_positive is not None):
             raise ValueError(
                 f"cfg_scale={cfg_scale}, is_positive={is_positive}: a random sampler acts without guidance"
             )
-        return self.policy.act(observation, noise, generators, self.sampler)
+        return self.policy.act(observation, noise, generators, self.sampler, cfg_scale, is_positive)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from ript.checks import one_of
-from ript.flow.decision import Decision, Score, ValueFn, decide, score
+from ript.flow.decision import Decision, Latent, Score, ValueFn, decide, score
 from ript.flow.gaussian_steps import GaussianSteps
 from ript.flow.samplers import Chain, Ode
 from ript.models.pi0.checkpoint import Origin, load_model, save_model, start_lora
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.models.pi0.config import Kind, small_pi0_config
-from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM
+from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM, STATE_DIM
 from ript.models.pi0.folders import find_policy_folder
 from ript.models.pi0.guidance import branch_flow, guided_flow
 from ript.models.pi0.heads import Heads, HeadSettings
@@ -81,6 +81,7 @@ class PI0_OFT_Policy:
             says. openpi's say nothing: z-score with π0, quantiles with π0.5.
         freeze_vision_encoder: no gradient for the vision tower.
         train_expert_only: no gradient for the whole vision-language model.
+        freeze_policy: no gradient for the network at all; only heads are trained.
         lora: train adapters and the small projections only: keyword arguments of `LoraSettings`.
         dtype: `float32`, or `bfloat16`: the backbone computes in bfloat16, and what is frozen of it is stored so.
             Trainable parameters are float32 always, so that small updates are not lost to rounding.
@@ -105,7 +106,8 @@ class PI0_OFT_Policy:
     folder: Path
     """Where the policy is from."""
     trainable_params: dict[str, list[nn.Parameter]]
-    """`model`, `header` and, with a critic, `value`: disjoint, together exactly the parameters with `requires_grad`."""
+    """`model` and `header`, unless the policy is frozen, `value` with a critic, `latent` with a latent actor that is
+    trained: disjoint, together exactly the parameters with `requires_grad`."""
 
     def __init__(
         self,
@@ -120,6 +122,7 @@ class PI0_OFT_Policy:
         normalization: Mode | None = None,
         freeze_vision_encoder: bool = False,
         train_expert_only: bool = False,
+        freeze_policy: bool = False,
         lora: Mapping[str, Any] | None = None,
         dtype: str = "float32",
         vision_checkpointing: bool = False,
@@ -138,7 +141,9 @@ class PI0_OFT_Policy:
         self.device = torch.device("cpu" if device_id is None else f"cuda:{device_id}")
         self.num_steps = num_steps
         self.verbose = False
-        self._frozen_vision, self._frozen_vlm = freeze_vision_encoder, train_expert_only
+        if freeze_policy and lora is not None:
+            raise ValueError("lora is not valid with freeze_policy=true: adapters would not be trained")
+        self._frozen_vision, self._frozen_vlm, self._frozen = freeze_vision_encoder, train_expert_only, freeze_policy
         self._dtype = DTYPES[dtype]
         self.folder = DEFAULT_FOLDER if pretrained_path is None else find_policy_folder(pretrained_path)
         settings = None if lora is None else LoraSettings.from_config(lora)
@@ -167,7 +172,8 @@ class PI0_OFT_Policy:
             self.card = replace(self.card, lora=settings)
         if vision_checkpointing:
             self.model.checkpoint_vision()
-        self.heads = Heads(heads or HeadSettings(), self.model.expert_hidden_size, self.model.prefix_width)
+        widths = self.model.expert_hidden_size, self.model.prefix_width
+        self.heads = Heads(heads or HeadSettings(), *widths, self.chunk_size)
         self.heads.load(self.folder)
         self._prepare_training()
         if compile:
@@ -259,7 +265,7 @@ class PI0_OFT_Policy:
         """A batch of observations → a decision that can be learned from, with the critic's value if there is one.
 
         Args:
-            noise: (B, chunk_size, 32).
+            noise: (B, chunk_size, 32), standard normal; a latent actor makes of it the noise that is denoised.
             generators: one CPU generator per observation, for a random sampler.
             sampler: None is `num_steps` Euler steps.
             cfg_scale: guidance; 1 is the positive branch alone, and the only one that a critic or a sampler sees.
@@ -270,8 +276,11 @@ class PI0_OFT_Policy:
         flow = guided_flow(self.model, encoded.prefix, encoded.state, cfg_scale, is_positive)
         sampler = Ode(self.num_steps) if sampler is None else sampler
         critic = self._critic(encoded) if cfg_scale == 1.0 and is_positive is None else None
-        decision = decide(sampler, flow, noise.to(self.device), generators, critic)
+        noise, latent = self._steer(encoded, noise.to(self.device))
+        decision = decide(sampler, flow, noise, generators, critic)
         decision = decision._replace(actions=decision.actions[..., :ACTION_DIM])
+        if latent is not None:
+            decision = decision._replace(latent=latent, value=self.score_latent(latent.features, latent.noise).value)
         if self.verbose:
             logger.info("inference %.3f s, actions %s", time.perf_counter() - start, tuple(decision.actions.shape))
         return decision
@@ -279,6 +288,23 @@ class PI0_OFT_Policy:
     def score(self, encoded: EncodedObservation, chain: Chain, sampler: GaussianSteps) -> Score:
         """The same decision seen by the weights of now, with gradients; `encoded` is the observation it was for."""
         return score(sampler, branch_flow(self.model, *encoded), chain, self._critic(encoded))
+
+    def score_latent(self, features: Tensor, noise: Tensor) -> Score:
+        """A decided initial noise (B, L, 32) seen by the latent actor of now, with gradients; `features` (B, F) are
+        what it was decided from. Raises ValueError without such an actor."""
+        if self.heads.latent_actor is None:
+            raise ValueError("the policy has no latent actor: set sampler=latent")
+        found = self.heads.latent_actor(features)
+        value = None if self.heads.value is None else self.heads.value(features[:, None])
+        return Score(found.log_prob(noise), found.entropy(), value)
+
+    def _steer(self, encoded: EncodedObservation, noise: Tensor) -> tuple[Tensor, Latent | None]:
+        """The noise that is denoised; and how a latent actor decided it, if that actor is trained."""
+        actor = self.heads.latent_actor
+        if actor is None:
+            return noise, None
+        latent = actor.draw(torch.cat([encoded.prefix.pooled, encoded.state[:, :STATE_DIM]], dim=1), noise)
+        return latent.noise.expand_as(noise), latent if self.heads.trains_latent else None
 
     def value(self, encoded: EncodedObservation, x_t: Tensor, time: Tensor) -> Tensor:
         """The critic's values (B,) at points of the flow, x_t (B, chunk_size, 32) at time (B,), with gradients.
@@ -296,7 +322,7 @@ class PI0_OFT_Policy:
     def _critic(self, encoded: EncodedObservation) -> ValueFn | None:
         """Values of observations, given the expert's output (B, H, width) for them."""
         head, settings = self.heads.value, self.heads.settings
-        if head is None:
+        if head is None or self.heads.trains_latent:  # then the critic reads what the latent actor does
             return None
 
         def value_of(hidden: Tensor) -> Tensor:
@@ -349,6 +375,8 @@ class PI0_OFT_Policy:
             model.model.vlm.vision_tower.requires_grad_(False)
         if self._frozen_vlm:
             model.model.vlm.requires_grad_(False)
+        if self._frozen:
+            model.requires_grad_(False)
         model.set_precision(self._dtype)
         nn.Module.to(model, self.device)
         self.heads.to(self.device)
@@ -358,7 +386,8 @@ class PI0_OFT_Policy:
 
 def group_parameters(model: Pi0FlowModel, heads: Heads) -> dict[str, list[nn.Parameter]]:
     """`header`: the small projections, the time MLP, the condition embedding and the `noise` sampler's head; `value`:
-    the critic, if there is one; `model`: all other trainable ones."""
+    the critic, if there is one; `latent`: a latent actor that is trained; `model`: all other trainable ones. None is
+    empty."""
     groups: dict[str, list[nn.Parameter]] = {"model": [], "header": []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -367,4 +396,7 @@ def group_parameters(model: Pi0FlowModel, heads: Heads) -> dict[str, list[nn.Par
         groups["header"].extend(heads.log_std.parameters())
     if heads.value is not None:
         groups["value"] = list(heads.value.parameters())
-    return groups
+    if heads.latent_actor is not None:
+        heads.latent_actor.requires_grad_(heads.trains_latent)
+        groups["latent"] = [parameter for parameter in heads.latent_actor.parameters() if parameter.requires_grad]
+    return {name: parameters for name, parameters in groups.items() if parameters}

@@ -77,7 +77,7 @@ def update_metrics(
     for name, key in losses.items():
         metrics |= ratio(key, total.get(f"{name}_sum", 0.0), total.get(f"{name}_count", 0.0))
     for name in ("gradient_norm", "gradient_kept"):
-        for group in ("model", "header", "value"):
+        for group in ("model", "header", "value", "latent"):
             if f"{name}_{group}" in totals:
                 metrics |= ratio(f"{name}_{group}", totals[f"{name}_{group}"], steps)
     return metrics | range_metrics(total)

@@ -25,9 +25,10 @@ from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.algos.rl_optimizers.rollout_optimizer import RolloutOptimizer
 from ript.checks import one_of, whole_number
 from ript.env_runner.episode import Episode
+from ript.env_runner.policy import Policy
 from ript.storage.batch import Batch
 from ript.storage.windows import Window, decided_windows
-from ript.training.learner import Learner, LossTerms, Term
+from ript.training.learner import Learner, LossTerms, Seed, Term
 
 
 class PPOOptimizerPI0(RolloutOptimizer):
@@ -81,7 +82,7 @@ class PPOOptimizerPI0(RolloutOptimizer):
         self.exploration, self.loss = exploration or Exploration(), loss or PPOLoss()
         self.critic_warmup_steps, self.episode_weighted = critic_warmup_steps, episode_weighted
 
-    def actor(self, policy: PI0_OFT_Policy) -> Actor:
+    def actor(self, policy: PI0_OFT_Policy) -> Policy:
         """The policy with this iteration's sampler."""
         self.sampler = self.exploration.at(self.iteration, policy)
         return Actor(policy, self.sampler)
@@ -106,12 +107,21 @@ class PPOOptimizerPI0(RolloutOptimizer):
 
     def terms(self, batch: Batch, loss: Callable[..., LossTerms]) -> list[Term]:
         """The loss with this iteration's sampler; without its policy part while the critic warms up."""
-        policy_coef = 0.0 if self.steps < self.critic_warmup_steps else 1.0
+        policy_coef = 0.0 if self.warms_up else 1.0
         return [(partial(loss, sampler=self.sampler, policy_coef=policy_coef), batch, 1.0)]
+
+    def terms_beside(self, batch: Batch, seed: Seed, encode: Callable[..., Any] | None) -> list[Term]:
+        """As in every algorithm; none while the critic warms up."""
+        return [] if self.warms_up else super().terms_beside(batch, seed, encode)
+
+    @property
+    def warms_up(self) -> bool:
+        """The critic alone learns."""
+        return self.steps < self.critic_warmup_steps
 
     def groups(self, learner: Learner) -> list[str]:
         """The critic alone while it warms up."""
-        return ["value"] if self.steps < self.critic_warmup_steps else list(learner.optimizers)
+        return ["value"] if self.warms_up else list(learner.optimizers)
 
     def _critic_metrics(self, episodes: Sequence[Episode], estimate: Estimate) -> dict[str, float]:
         """Means over the decisions of all ranks. A collective."""

@@ -11,16 +11,22 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch.optim import Optimizer
+from torch.utils.data import Dataset
 
+from ript.algos.policies.actor import Actor
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.rl_optimizers.advantage_estimator import AdvantageEstimator, Estimate
+from ript.algos.rl_optimizers.co_training import CoTraining
 from ript.algos.rl_optimizers.metrics import rollout_metrics, update_metrics
+from ript.algos.rl_optimizers.reflow import Reflow
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
+from ript.algos.rl_optimizers.terms_beside import TermsBeside
 from ript.checks import whole_number
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
 from ript.env_runner.pi0_io import collate_observations
 from ript.env_runner.policy import Policy
+from ript.flow.samplers import Ode
 from ript.models.pi0.dims import PADDED_DIM
 from ript.progress import progress_bar
 from ript.seeds import Word, entropy, torch_generator
@@ -45,6 +51,8 @@ class RolloutOptimizer(ABC):
         storage: which windows a gradient step has.
         augmentation: of the images; None changes nothing.
         prefix_store: encodes each window once per iteration, for all epochs; None encodes each time.
+        reflow, co_training: terms beside the algorithm's own loss; None: none.
+        co_train_windows: demonstrations for the latter.
         num_epochs: passes over the windows per iteration.
         seed: seeds noise, time, the order of windows and augmentation.
     """
@@ -63,6 +71,9 @@ class RolloutOptimizer(ABC):
         storage: RolloutStorage | None = None,
         augmentation: Augmentation | None = None,
         prefix_store: PrefixStore | None = None,
+        reflow: Reflow | None = None,
+        co_training: CoTraining | None = None,
+        co_train_windows: Dataset[Window] | None = None,
         num_epochs: int = 1,
         use_tqdm: bool = True,
         seed: int = 0,
@@ -75,6 +86,10 @@ class RolloutOptimizer(ABC):
         self.storage = storage or RolloutStorage(distributed=self.distributed)
         self.augmentation = augmentation or Augmentation(0, 0.0)
         self.prefix_store = prefix_store
+        self.reflow = reflow or Reflow()
+        self.beside = TermsBeside(
+            self.reflow, co_training or CoTraining(), co_train_windows, self.augmentation, self.distributed
+        )
         if prefix_store is not None and self.augmentation.changes:
             raise ValueError("reuse_prefix keeps what the images were encoded to: set shift and jitter to 0")
         runner = rollout_generator.env_runner
@@ -106,6 +121,9 @@ class RolloutOptimizer(ABC):
         episodes, estimate, metrics = self.collect(learner, batch, data_iterator, dataloader)
         collected = time.perf_counter()
         windows, weights = self.windows_and_weights(model, episodes, estimate)
+        if self.reflow.weight:
+            windows, chosen = self.reflow.select(windows, episodes, self.distributed)
+            metrics |= chosen
         self.storage.add(windows, weights)
         metrics |= self.update(learner, len(windows))
         self.iteration += 1
@@ -147,7 +165,7 @@ class RolloutOptimizer(ABC):
 
     def actor(self, policy: PI0_OFT_Policy) -> Policy:
         """What acts in this iteration's rollouts."""
-        return policy
+        return Actor(policy, Ode(policy.num_steps, keeps_ends=True)) if self.reflow.weight else policy
 
     @abstractmethod
     def windows_and_weights(
@@ -158,6 +176,10 @@ class RolloutOptimizer(ABC):
     def terms(self, batch: Batch, loss: Callable[..., LossTerms]) -> list[Term]:
         """What a gradient step minimises; `loss` is this optimizer's, with the prefixes that are kept."""
         return [(loss, batch, 1.0)]
+
+    def terms_beside(self, batch: Batch, seed: Seed, encode: Callable[..., Any] | None) -> list[Term]:
+        """Reflow and co-training, as far as they are asked for. A collective."""
+        return self.beside.terms(batch, seed, encode)
 
     def groups(self, learner: Learner) -> list[str]:
         """The parameter groups that the next gradient step changes."""
@@ -187,20 +209,24 @@ class RolloutOptimizer(ABC):
         model = learner.policy.model
         self.before_update(learner)
         model.train()  # dropout of adapters and checkpointing of the vision tower; nothing else depends on it
-        loss = self._loss_with_prefixes()
+        encode = self._start_encoding()
+        loss = self.loss if encode is None else partial(self.loss, encode=encode)
         totals: dict[str, float] = defaultdict(float)
         steps = 0
         for epoch in range(self.num_epochs):
             batches = self.mini_batches(epoch)
             for batch, seed in progress_bar(batches, desc=f"updates, epoch {epoch + 1}", **self._bar):
-                sums = learner.step(self.terms(batch, loss), seed, self.groups(learner))
+                terms = [*self.terms(batch, loss), *self.terms_beside(batch, seed, encode)]
+                sums = learner.step(terms, seed, self.groups(learner))
                 for name, value in sums.items():
                     totals[name] += value
                 self._add_epoch(totals, sums, epoch, is_first=not steps)
                 steps += 1
                 self.steps += 1
         model.eval()
-        return update_metrics(self.distributed, totals, num_windows, steps, self.losses)
+        losses = {**self.losses, **self.beside.losses}
+        metrics = update_metrics(self.distributed, totals, num_windows, steps, losses)
+        return metrics | self.beside.metrics(metrics, own=self.losses["total"])
 
     def mini_batches(self, epoch: int) -> Iterator[tuple[Batch, Seed]]:
         """This rank's share of each gradient step of an epoch, and the step's seed; the same again when asked again."""
@@ -233,11 +259,12 @@ class RolloutOptimizer(ABC):
     def _bar(self) -> dict[str, Any]:
         return {"disable": not self.use_tqdm, "leave": False}
 
-    def _loss_with_prefixes(self) -> Callable[..., LossTerms]:
+    def _start_encoding(self) -> Callable[..., Any] | None:
+        """What encodes this iteration's windows; None encodes each time."""
         if self.prefix_store is None:
-            return self.loss
+            return None
         self.prefix_store.clear()
-        return partial(self.loss, encode=self.prefix_store.encode)
+        return self.prefix_store.encode
 
     def _add_epoch(self, totals: dict[str, float], sums: Mapping[str, float], epoch: int, is_first: bool) -> None:
         """Keeps the losses of the first step, of the first and of the last epoch apart, where there are several."""

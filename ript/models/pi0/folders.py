@@ -3,6 +3,8 @@
 from pathlib import Path
 
 WEIGHTS, CONFIG, NETWORK, CONDITION = "model.safetensors", "config.json", "network.json", "condition.safetensors"
+LATENT_ACTOR = "latent_actor.safetensors"
+"""Decides the initial noise of whoever loads the folder with this project."""
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
 """Names the files of weights that are split over several."""

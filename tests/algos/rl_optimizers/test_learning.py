@@ -6,6 +6,7 @@ from pathlib import Path
 import planar
 import pytest
 import torch
+from omegaconf import DictConfig
 from planar_run import planar_config
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
@@ -35,6 +36,7 @@ CLIPPED = ("algo.open_loop=10", "algo.lr=3e-4", "algo.header_lr=3e-4", "algo.upd
 CRITIC = ("algo.rloo_batch_size=1", "algo.demo_batch_size=32")
 NOISE = ("algo.sampler=noise", "algo.noise_logvar_range=[0.2,0.5]", "algo.entropy_coef=0.005")
 GAE = ("algo.advantage=gae", "algo.add_value_head=true", "algo.open_loop=25", "algo.enable_dynamic_sampling=false")
+STEERED = ("algo.open_loop=5", "algo.max_episode_length=30", "algo.latent_lr=1e-3", "algo.num_denoise_steps=5")
 slow = pytest.mark.slow
 RUNS = {
     "cfg_flow": ("algo=pi0_cfg_rl", *GROUPS, *FLOW, "training.n_steps=40"),
@@ -42,18 +44,20 @@ RUNS = {
     "ppo_sde": ("algo=pi0_ppo", *CLIPPED, *CRITIC, "training.n_steps=20"),
     "grpo": ("algo=pi0_grpo", *GROUPS, *CLIPPED, "training.n_steps=35"),
     "ppo_noise": ("algo=pi0_ppo", *CLIPPED, *CRITIC, *NOISE, "training.n_steps=20"),
+    "dsrl": ("algo=pi0_dsrl", *STEERED, *CRITIC, "training.n_steps=12"),
     "cfg_flow_gae": ("algo=pi0_cfg_rl", *GAE, *GROUPS, *FLOW, "training.n_steps=30"),
 }
-SLOW = ("ppo_noise", "cfg_flow_gae", "ppo_sde", "grpo")
+SLOW = ("dsrl", "ppo_noise", "cfg_flow_gae", "ppo_sde", "grpo")
 
 
-def success_rate(policy: PI0_OFT_Policy, open_loop: int | None) -> float:
+def success_rate(policy: PI0_OFT_Policy, algo: DictConfig) -> float:
     runner = planar.planar_runner(
         rollouts_per_env=100,
         seed=1234,
         task_names_to_use=["reach_the_right"],
         num_parallel_envs=50,
-        open_loop=open_loop,
+        open_loop=algo.open_loop,
+        max_episode_length=algo.max_episode_length,
     )
     return runner.run(policy)["rollout"]["overall_success_rate"]
 
@@ -64,9 +68,9 @@ def test_it_takes_a_tiny_pi0_from_20_to_80_percent_success_without_a_false_alarm
     folder = planar.write_tiny_policy(tmp_path / "policy")
     cfg = planar_config(tmp_path / "run", folder, *COMMON, *RUNS[name])
     trainer = Trainer(cfg, Distributed())
-    before = success_rate(trainer.parts.policy, cfg.algo.open_loop)
+    before = success_rate(trainer.parts.policy, cfg.algo)
     trainer.train()
-    after = success_rate(trainer.parts.policy, cfg.algo.open_loop)
+    after = success_rate(trainer.parts.policy, cfg.algo)
     trainer.close()
     print(f"success before {before:.0%}, after {after:.0%}")
     assert before <= 0.20
