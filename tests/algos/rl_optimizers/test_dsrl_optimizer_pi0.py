@@ -221,8 +221,9 @@ def test_a_latent_actor_that_does_not_fit_is_one_line_that_names_its_file(
 ) -> None:
     make_policy(tiny_policy_folder).save(tmp_path)
     path = tmp_path / "latent_actor.safetensors"
-    with pytest.raises(ValueError, match=r"latent_actor\.safetensors: not this policy's latent actor"):
+    with pytest.raises(ValueError, match=r"latent_actor\.safetensors: not this policy's latent actor") as caught:
         make_policy(tmp_path, latent_repeat=False)
+    assert "\n" not in str(caught.value)
     whole = path.read_bytes()
     for damaged in (whole[:100], (tmp_path / "value_head.safetensors").read_bytes()):
         path.write_bytes(damaged)
