@@ -57,3 +57,15 @@ def test_a_suites_configuration_is_for_a_full_size_checkpoint_on_one_card(suite:
     assert algo.rloo_batch_size * algo.demo_batch_size * 5 >= 2 * algo.update_batch_size  # several steps an iteration
     options = Options(batch_size=algo.optimizer_batch_size, dtype=algo.dtype)
     assert algo.train_expert_only and estimate(find_architecture("pi0"), "expert only", options).peak < 40 * 2**30
+
+
+def test_dsrl_of_a_full_size_checkpoint_fits_a_card_of_24_gb() -> None:
+    algo = composed("train_rl_pi0_dsrl_checkpoint").algo
+    assert algo.freeze_policy and algo.rloo_batch_size * algo.demo_batch_size * 8 == 512
+    options = Options(batch_size=algo.num_parallel_envs, dtype=algo.dtype, branches=1, heads=("latent", "value"))
+    assert 1.05 * estimate(find_architecture("pi0"), "heads only", options).peak < 22 * 2**30
+
+
+def test_dsrl_of_the_small_pi0_is_dsrl_on_its_own_tasks() -> None:
+    cfg = composed("train_rl_pi0_dsrl_all_task_small_pi0")
+    assert cfg.algo.sampler == "latent" and cfg.algo.freeze_policy and len(cfg.task.task_names_to_use) == 5

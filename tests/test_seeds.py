@@ -17,6 +17,8 @@ LENGTHS = {
     Word.WINDOW_ORDER: 2,
     Word.DEMONSTRATION: 1,
     Word.BOOTSTRAP: 3,
+    Word.REFLOW: 7,
+    Word.CO_TRAINED: 4,
 }
 
 

@@ -173,7 +173,8 @@ class Heads(nn.Module):
             try:
                 head.load_state_dict(load_file(path))
             except (SafetensorError, RuntimeError) as error:
-                raise ValueError(f"{path}: not this policy's {_part(name)} ({error})") from error
+                what = " ".join(str(error).split())  # torch says it in several lines
+                raise ValueError(f"{path}: not this policy's {_part(name)} ({what})") from error
 
     def save(self, folder: Path) -> None:
         """Writes `value_head.safetensors`, `log_std_head.safetensors`, `latent_actor.safetensors`, as far as there are

@@ -1,5 +1,6 @@
 """DSRL on real decisions of the plane: a frozen policy, the noise that is learned, and the folder it is saved in."""
 
+import json
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,11 @@ import planar
 import planar_evaluation
 import pytest
 import torch
+from golden_folders import write_foreign_folder
 from jobs import make_learner, summed_gradient
 from planar_run import BESIDE, DSRL, planar_config, weights_in
 from ranks import run_ranks
+from safetensors.torch import load_file
 from torch import nn
 
 from ript.algos.losses.latent_policy import LatentPolicyLoss
@@ -179,6 +182,18 @@ def test_whoever_loads_the_folder_acts_through_the_actor(tmp_path: Path, tiny_po
         assert b.decisions[0].latent is None  # it is used, not trained
 
 
+@pytest.mark.parametrize("layout", ["openpi", "lerobot"])
+def test_the_folder_stays_one_that_openpi_and_lerobot_load(tmp_path: Path, layout: str) -> None:
+    source = write_foreign_folder(tmp_path / "source", "pi05", layout)
+    make_policy(source, latent_repeat=False).save(tmp_path / "steered")
+    before, after = (load_file(folder / "model.safetensors") for folder in (source, tmp_path / "steered"))
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    config, original = (json.loads((f / "config.json").read_text()) for f in (tmp_path / "steered", source))
+    assert config == original
+    again = PI0_OFT_Policy(pretrained_path=str(tmp_path / "steered"))
+    assert again.heads.latent_actor is not None and again.heads.latent_actor.rows == 10
+
+
 def test_evaluation_and_server_use_it(
     tmp_path: Path, tiny_policy_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,8 +221,9 @@ def test_a_latent_actor_that_does_not_fit_is_one_line_that_names_its_file(
 ) -> None:
     make_policy(tiny_policy_folder).save(tmp_path)
     path = tmp_path / "latent_actor.safetensors"
-    with pytest.raises(ValueError, match=r"latent_actor\.safetensors: not this policy's latent actor"):
+    with pytest.raises(ValueError, match=r"latent_actor\.safetensors: not this policy's latent actor") as caught:
         make_policy(tmp_path, latent_repeat=False)
+    assert "\n" not in str(caught.value)
     whole = path.read_bytes()
     for damaged in (whole[:100], (tmp_path / "value_head.safetensors").read_bytes()):
         path.write_bytes(damaged)

@@ -126,6 +126,28 @@ def test_the_loss_is_flow_matching_towards_the_pair_with_its_own_noise(tiny_poli
         torch.testing.assert_close(found[row], (noise - chunk - velocity)[:, :7].square().mean(), rtol=1e-4, atol=0)
 
 
+def test_it_makes_one_step_of_a_crooked_flow_do_what_twenty_did(tiny_policy: PI0_OFT_Policy) -> None:
+    with torch.no_grad():
+        tiny_policy.model.action_out_proj.weight.mul_(4)  # the flow of new weights is almost straight
+    episodes = played(tiny_policy, 8, Ode(20, keeps_ends=True))
+    everything = Reflow(True, reflow_mask_type="advantage_topk", reflow_topk_ratio=1.0)
+    windows, _ = everything.select(windows_of(tiny_policy, episodes), episodes, Distributed())
+    seen = collate_observations([window.observation for window in windows[:8]])
+    unseen = torch.randn(8, 50, 32, generator=torch.Generator().manual_seed(9))
+
+    def chunks(steps: int) -> torch.Tensor:
+        return tiny_policy.act(seen, unseen, sampler=Ode(steps)).actions
+
+    twenty, one = chunks(20), chunks(1)
+    optimizer = torch.optim.Adam([p for group in tiny_policy.trainable_params.values() for p in group], lr=1e-3)
+    for step in range(40):
+        optimizer.zero_grad()
+        reflow_loss(tiny_policy, Batch.of(windows), (0, 0, 0, step)).total.mean().backward()
+        optimizer.step()
+    before, after = ((chunk - twenty).square().mean() for chunk in (one, chunks(1)))
+    assert after < before / 50
+
+
 def gradient(distributed: Distributed, folder: Path, size: int) -> Any:
     policy = PI0_OFT_Policy(pretrained_path=str(folder))
     own = Reflow(True).part(Batch.of(paired(policy)[distributed.rank :: distributed.world_size]))
