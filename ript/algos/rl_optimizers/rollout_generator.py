@@ -1,16 +1,17 @@
 """Groups of rollouts for the optimizer: K of one context, in one scene."""
 
+import itertools
 import logging
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ript.algos.reward_functions.success import SuccessReward
-from ript.algos.rl_optimizers.contexts import Context, ContextLoader, split_contexts
+from ript.algos.rl_optimizers.contexts import Context, ContextLoader
+from ript.algos.rl_optimizers.offers import Offer, Offers
 from ript.checks import in_range, whole_number
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
@@ -130,7 +131,7 @@ class RolloutGenerator:
         another context takes its place. Raises EnvironmentFailure, on all ranks, when more than `MOST_IN_A_ROW` fail in
         a row on any; the loader is then where it was before.
         """
-        offers = _Offers(self._batches(batch, data_iterator, dataloader), self.task_ids)
+        offers = Offers(self._batches(batch, data_iterator, dataloader), self.task_ids)
         episodes, accepted = self._rollout_groups(model, offers, reward_function or SuccessReward())
         self._end_if_broken(offers, dataloader)
         self.iteration += 1
@@ -141,7 +142,7 @@ class RolloutGenerator:
         valid_mask = np.repeat(np.asarray(accepted, bool), self.rloo_batch_size)
         return episodes, [episode.task_id for episode in episodes], valid_mask, len(accepted)
 
-    def _rollout_groups(self, model: Any, offers: "_Offers", reward_function: Any) -> tuple[list[Episode], list[bool]]:
+    def _rollout_groups(self, model: Any, offers: Offers, reward_function: Any) -> tuple[list[Episode], list[bool]]:
         """The episodes of the groups that were tried, and which groups were accepted."""
         episodes: list[Episode] = []
         accepted: list[bool] = []
@@ -154,13 +155,12 @@ class RolloutGenerator:
                 if done:
                     continue  # the other ranks still play; this one takes part in their counting
                 film = not accepted and self._is_filmed
-                group = self._try_group(model, offers.take(), reward_function, film)
-                if group is None:
-                    continue
-                accepted.append(not self.enable_dynamic_sampling or _is_mixed(group))
-                episodes += group
-                bar.update(accepted[-1])
-                bar.set_postfix(tried=len(accepted), success=f"{np.mean([e.success for e in episodes]):.2f}")
+                together = offers.take(1 if film else self._together(accepted))
+                for group in self._try_groups(model, together, reward_function, film):
+                    accepted.append(not self.enable_dynamic_sampling or _is_mixed(group))
+                    episodes += group
+                    bar.update(accepted[-1])
+                    bar.set_postfix(tried=len(accepted), success=f"{np.mean([e.success for e in episodes]):.2f}")
         self._report(accepted, offers)
         return episodes, accepted
 
@@ -172,7 +172,7 @@ class RolloutGenerator:
         """Goes on from a saved iteration."""
         self.iteration = state["iteration"]
 
-    def _is_done(self, accepted: list[bool], offers: "_Offers") -> bool:
+    def _is_done(self, accepted: list[bool], offers: Offers) -> bool:
         """This rank has what it wants, or may or can try no more."""
         enough = sum(accepted) >= self.demo_batch_size or len(accepted) >= self.max_groups_per_step
         return enough or self._is_broken or offers.are_used_up
@@ -187,19 +187,42 @@ class RolloutGenerator:
     def _is_broken(self) -> bool:
         return len(self._failures) > MOST_IN_A_ROW
 
-    def _try_group(self, model: Any, offer: "_Offer", reward_function: Any, film: bool) -> list[Episode] | None:
-        """The group, or None where the simulator failed: it is started anew for the next one."""
-        try:
-            group = self._rollout_group(model, offer, reward_function, film)
-        except EnvironmentFailure as failure:
-            self._failures.append(failure)
-            self.env_runner.close()
-            logger.warning("context %d is dropped, another takes its place: %s", offer.context.context_id, failure)
-            return None
-        self._failures = []
-        return group
+    def _together(self, accepted: list[bool]) -> int:
+        """How many groups are played at the same time: as many as are needed for certain, and so none in vain.
 
-    def _end_if_broken(self, offers: "_Offers", dataloader: Any) -> None:
+        With an early stop one, since ranks count together after every group.
+        """
+        if self.early_stop_percentage < 1:
+            return 1
+        return min(self.demo_batch_size - sum(accepted), self.max_groups_per_step - len(accepted))
+
+    def _try_groups(
+        self, model: Any, offers: Sequence[Offer], reward_function: Any, film: bool
+    ) -> Iterator[list[Episode]]:
+        """The groups, each as soon as it is complete, in order, but for those in which the simulator failed.
+
+        It is then started anew. Of several groups none can be blamed: those that are left are played one by one.
+        """
+        left = list(offers)
+        try:
+            for group in self._play_groups(model, offers, reward_function, film):
+                self._failures = []
+                left.pop(0)
+                yield group
+        except EnvironmentFailure as failure:
+            self.env_runner.close()
+            if len(left) == 1:
+                self._failures.append(failure)
+                logger.warning(
+                    "context %d is dropped, another takes its place: %s", left[0].context.context_id, failure
+                )
+                return
+            logger.warning("%d groups are played one by one: %s", len(left), failure)
+        for offer in left:
+            if not self._is_broken:
+                yield from self._try_groups(model, [offer], reward_function, film)
+
+    def _end_if_broken(self, offers: Offers, dataloader: Any) -> None:
         """Raises EnvironmentFailure on all ranks if one of them is broken. A collective."""
         own = self._failures[-1] if self._is_broken else None
         found = self.distributed.gather(None if own is None else own.brief)
@@ -223,7 +246,7 @@ class RolloutGenerator:
         total = self.distributed.sum({"accepted": accepted, "playing": not done})
         return total["accepted"] >= self.early_stop_threshold or not total["playing"]
 
-    def _report(self, accepted: list[bool], offers: "_Offers") -> None:
+    def _report(self, accepted: list[bool], offers: Offers) -> None:
         """Says why there are fewer groups than asked for."""
         tried, found, wanted = len(accepted), sum(accepted), self.demo_batch_size
         if found >= wanted:
@@ -267,25 +290,41 @@ class RolloutGenerator:
         states = self.env_runner.benchmark.get_task_init_states(context.task_id)
         return replace(context, init_state=np.asarray(states[number % len(states)], np.float64))
 
-    def _rollout_group(self, model: Any, offer: "_Offer", reward_function: Any, film: bool) -> list[Episode]:
-        size, context = self.rloo_batch_size, self._with_val_init(offer.context)
-        task_name = self.env_runner.benchmark.get_task_names()[context.task_id]
+    def _play_groups(
+        self, model: Any, offers: Sequence[Offer], reward_function: Any, film: bool
+    ) -> Iterator[list[Episode]]:
+        """The groups of contexts of one task, which fill the environments together."""
+        size = self.rloo_batch_size
+        contexts = [self._with_val_init(offer.context) for offer in offers]
+        members = [(context, member) for context in contexts for member in range(size)]
+        task_name = self.env_runner.benchmark.get_task_names()[contexts[0].task_id]
         rollouts = self.env_runner.run_policy_in_env(
             task_name,
             model,
-            all_init_states=[context.init_state] * size,
+            all_init_states=[context.init_state for context, _ in members],
             render=film,
             created_env=self.env_runner.create_env(task_name),
-            scene_seeds=[context.scene_seed] * size,
+            scene_seeds=[context.scene_seed for context, _ in members],
             noise_seeds=[
-                entropy(Word.ROLLOUT, self.seed, self.iteration, context.context_id, member) for member in range(size)
+                entropy(Word.ROLLOUT, self.seed, self.iteration, context.context_id, member)
+                for context, member in members
             ],
         )
-        first = context.context_id * _MOST_MEMBERS
-        group = [replace(episode, episode_id=first + member) for member, (_, _, episode) in enumerate(rollouts)]
+        for offer in offers:
+            played = [episode for _, _, episode in itertools.islice(rollouts, size)]
+            yield self._scored(task_name, offer, played, reward_function, film)
+
+    def _scored(
+        self, task_name: str, offer: Offer, played: list[Episode], reward_function: Any, film: bool
+    ) -> list[Episode]:
+        """The group with ids and scores. Raises RuntimeError if it is not a group, NotFinite for such a score."""
+        first = offer.context.context_id * _MOST_MEMBERS
+        group = [replace(episode, episode_id=first + member) for member, episode in enumerate(played)]
         scenes = {episode.init_hash for episode in group}
-        if len(group) != size or len(scenes) != 1:
-            raise RuntimeError(f"group of {task_name}: {len(group)} of {size} rollouts in {len(scenes)} scenes")
+        if len(group) != self.rloo_batch_size or len(scenes) != 1:
+            raise RuntimeError(
+                f"group of {task_name}: {len(group)} of {self.rloo_batch_size} rollouts in {len(scenes)} scenes"
+            )
         scores = [float(reward_function.compute_reward(offer.row, episode, offer.batch)) for episode in group]
         if not np.isfinite(scores).all():
             raise NotFinite(f"a reward of {task_name} is not finite: {scores}", {"rewards": np.array(scores)})
@@ -309,40 +348,6 @@ class RolloutGenerator:
         if self.distributed.is_main:
             self.rollout_stats_path.parent.mkdir(parents=True, exist_ok=True)
             write_json(self.rollout_stats_path, self.rollout_stats)
-
-
-class _Offer(NamedTuple):
-    """A context that may be played, and where it came from."""
-
-    context: Context
-    batch: Mapping[str, Any]
-    row: int
-
-
-class _Offers:
-    """The contexts of some tasks, batch by batch."""
-
-    def __init__(self, batches: Iterator[Mapping[str, Any]], task_ids: Sequence[int]):
-        self._batches, self._task_ids = batches, task_ids
-        self.left: deque[_Offer] = deque()
-        """Of the batches drawn so far, those not taken."""
-        self.taken: list[_Offer] = []
-
-    @property
-    def are_used_up(self) -> bool:
-        """No context is left; draws the next batch if it must."""
-        while not self.left:
-            batch = next(self._batches, None)
-            if batch is None:
-                return True
-            rows = [_Offer(context, batch, row) for row, context in enumerate(split_contexts(batch))]
-            self.left.extend(offer for offer in rows if offer.context.task_id in self._task_ids)
-        return False
-
-    def take(self) -> _Offer:
-        """The next context."""
-        self.taken.append(self.left.popleft())
-        return self.taken[-1]
 
 
 def _is_mixed(group: list[Episode]) -> bool:

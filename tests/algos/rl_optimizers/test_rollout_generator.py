@@ -1,7 +1,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ript.demonstrations.reader import Start
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
 from ript.env_runner.failure import EnvironmentFailure
+from ript.env_runner.vec_env import Chunk, ChunkResult
 
 K = 4
 
@@ -30,6 +31,8 @@ class ScriptedRunner:
         self.successes = successes
         self.scenes, self.seconds = scenes, seconds
         self.asked: list[dict[str, Any]] = []
+        """What was asked for, group by group."""
+        self.groups_at_once: list[int] = []
 
     def close(self) -> None:
         self.closed = True
@@ -38,19 +41,25 @@ class ScriptedRunner:
         return None, self.benchmark.get_task_id(task_name), K
 
     def run_policy_in_env(self, task_name: str, policy: Any, **request: Any) -> Iterator[tuple[bool, float, Episode]]:
-        self.asked.append({"task_name": task_name, **request})
-        time.sleep(self.seconds)
-        context_id = request["noise_seeds"][0][2]
-        for member in range(K):
-            success = member < self.successes.get(context_id, 0)
-            task_id = self.benchmark.get_task_id(task_name)
-            record = episode(50, seed=member % self.scenes, success=success, task_id=task_id)
-            yield success, record.total_reward, record
+        self.groups_at_once.append(len(request["noise_seeds"]) // K)
+        task_id = self.benchmark.get_task_id(task_name)
+        for first in range(0, len(request["noise_seeds"]), K):
+            rows = slice(first, first + K)
+            lists = {key: value[rows] for key, value in request.items() if isinstance(value, list)}
+            self.asked.append({"task_name": task_name, **request, **lists})
+            time.sleep(self.seconds)
+            context_id = lists["noise_seeds"][0][2]
+            for member in range(K):
+                success = member < self.successes.get(context_id, 0)
+                record = episode(50, seed=member % self.scenes, success=success, task_id=task_id)
+                yield success, record.total_reward, record
 
 
-def generate(runner: ScriptedRunner, groups: int = 2, **options: Any) -> tuple[Any, RolloutGenerator]:
+def generate(
+    runner: ScriptedRunner, groups: int = 2, contexts_per_task: int = 1, **options: Any
+) -> tuple[Any, RolloutGenerator]:
     generator = RolloutGenerator(runner, rloo_batch_size=K, demo_batch_size=groups, use_tqdm=False, **options)
-    loader = ContextLoader([0, 1], groups)
+    loader = ContextLoader([0, 1], groups, contexts_per_task=contexts_per_task)
     iterator = iter(loader)
     return generator.generate_rollouts(None, next(iterator), iterator, loader), generator
 
@@ -255,8 +264,9 @@ class BreakingRunner(ScriptedRunner):
 
     def run_policy_in_env(self, task_name: str, policy: Any, **request: Any) -> Iterator[tuple[bool, float, Episode]]:
         for number, rollout in enumerate(super().run_policy_in_env(task_name, policy, **request)):
-            if number == 2 and request["noise_seeds"][0][2] in self.broken:
-                raise EnvironmentFailure(f"died in context {request['noise_seeds'][0][2]}")
+            context_id = request["noise_seeds"][number][2]
+            if number % K == 2 and context_id in self.broken:
+                raise EnvironmentFailure(f"died in context {context_id}")
             yield rollout
 
 
@@ -274,6 +284,36 @@ def test_a_group_in_which_the_simulator_dies_is_replaced_and_the_others_are_as_w
     generate(whole, groups=5)
     by_context = {request["noise_seeds"][0][2]: request for request in whole.asked}
     assert all(request == by_context[request["noise_seeds"][0][2]] for request in runner.asked)
+
+
+def test_groups_of_a_task_are_played_at_the_same_time_as_many_as_are_certainly_needed() -> None:
+    runner = ScriptedRunner({0: 1, 1: 0, 2: 2, 3: K, 4: 3, 5: 1, 6: 0, 7: 2})
+    (episodes, _, valid_mask, checked), _ = generate(runner, groups=4, contexts_per_task=8)
+    assert runner.groups_at_once == [4, 2]
+    assert checked == 6 and valid_mask.tolist() == np.repeat([True, False, True, False, True, True], K).tolist()
+    assert [episode.episode_id >> 16 for episode in episodes[::K]] == list(range(6))
+
+
+def test_with_an_early_stop_or_for_two_tasks_groups_are_played_one_by_one() -> None:
+    mixed = dict.fromkeys(range(8), 1)
+    runner = ScriptedRunner(mixed)
+    generate(runner, groups=4, contexts_per_task=8, early_stop_percentage=0.9)
+    assert set(runner.groups_at_once) == {1}
+    runner = ScriptedRunner(mixed)
+    generate(runner, groups=4, contexts_per_task=1)
+    assert runner.groups_at_once == [1] * 4
+
+
+@pytest.mark.parametrize("broken", [(0,), (1, 2), (3,)])
+def test_of_groups_played_together_only_the_broken_one_is_dropped(
+    broken: tuple[int, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = BreakingRunner(*broken)
+    (episodes, _, _, checked), _ = generate(runner, groups=4, contexts_per_task=8)
+    kept = [number for number in range(8) if number not in broken][:4]
+    assert checked == 4 and [episode.episode_id >> 16 for episode in episodes[::K]] == kept
+    dropped = [r.getMessage() for r in caplog.records if "is dropped" in r.getMessage()]
+    assert [message.split()[1] for message in dropped] == [str(n) for n in broken]
 
 
 def test_a_simulator_that_dies_again_and_again_ends_the_step_and_the_loader_is_where_it_was() -> None:
@@ -340,3 +380,36 @@ def test_the_real_runner_keeps_a_group_in_one_scene(tiny_policy: Any) -> None:
         assert {e.task_id for e in group} == {context.task_id}
         assert len({e.actions.tobytes() for e in group}) == 8
     assert len(list(islice(episodes, 20))) == 16
+
+
+class CountingVecEnv(planar.PlanarVecEnv):
+    """Counts chunks that were played, and those that an environment sat out."""
+
+    played = idle = 0
+
+    def step_chunk(self, chunks: Sequence[Chunk | None]) -> list[ChunkResult | None]:
+        type(self).idle += sum(chunk is None for chunk in chunks)
+        type(self).played += sum(chunk is not None for chunk in chunks)
+        return super().step_chunk(chunks)
+
+
+def idle_share(policy: Any, monkeypatch: pytest.MonkeyPatch, early_stop: float) -> tuple[float, list[bytes]]:
+    """Of three environments that play six groups of four; and the episodes."""
+    counting = type("Counting", (CountingVecEnv,), {})
+    monkeypatch.setattr(planar, "PlanarVecEnv", counting)
+    runner = planar.planar_runner(num_parallel_envs=3)
+    generator = RolloutGenerator(
+        runner, K, demo_batch_size=6, use_tqdm=False, enable_dynamic_sampling=False, early_stop_percentage=early_stop
+    )
+    batch = next(iter(ContextLoader([0], 6)))
+    episodes, _, _, _ = generator.generate_rollouts(policy, batch, iter(()), None)
+    return counting.idle / (counting.idle + counting.played), [e.init_hash.encode() for e in episodes]
+
+
+def test_environments_idle_less_when_groups_are_played_together(
+    tiny_policy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_by_one, first = idle_share(tiny_policy, monkeypatch, early_stop=0.999)
+    together, second = idle_share(tiny_policy, monkeypatch, early_stop=1.0)
+    assert len(first) == 20 and second[:20] == first  # an early stop leaves the last group out
+    assert together < 0.1 < 0.25 < one_by_one
