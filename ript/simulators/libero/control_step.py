@@ -9,6 +9,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from ript.simulators.libero.contacts import ContactCheck
+
 
 class ControlStep:
     """Installs itself on the simulator of one LIBERO task; `simulator.step` then costs about two thirds.
@@ -20,12 +22,16 @@ class ControlStep:
         ValueError: another robot, or an integrator that evaluates forces more than once per step.
     """
 
+    is_watched = True
+    """Whether somebody looks at the observations of the next step, which may be left out otherwise."""
+
     def __init__(self, simulator: Any) -> None:
         (self._robot,) = simulator.robots
         self._physics = _Physics(simulator.sim)
         self._simulator = simulator
         self._step = simulator.step
         self._pre_action = simulator._pre_action
+        ContactCheck(simulator)
         simulator.step = self.step
         simulator._pre_action = self.pre_action
         simulator._update_observables = self.update_observables

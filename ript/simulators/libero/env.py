@@ -64,9 +64,9 @@ class LiberoEnv:
         self.close()
         self._label = f"{self._benchmark.name} task {task_id} ({self._benchmark.get_task_names()[task_id]})"
         self._control = make_control_env(bddl_file, self._image_size, self._render_images)
-        from ript.simulators.libero.control_step import ControlStep  # imports mujoco, which reads what was configured
+        from ript.simulators.libero.fastest_step import make_control_step  # mujoco reads what was configured
 
-        ControlStep(self._control.env)
+        self._control_step = make_control_step(self._control.env)
         if self._render_images:
             self._gates = {name: CameraGate(self._control.env, name, self._image_size) for name in CAMERAS}
         self._start_images: tuple[tuple[str, int], Observation] | None = None
@@ -102,15 +102,16 @@ class LiberoEnv:
             raise ValueError(f"scene_seed and num_steps_wait cannot be negative, got {scene_seed} and {num_steps_wait}")
         given = None if init_state is None else self._checked_state(init_state)
         self._cannot_step = "step_chunk after a reset that failed"
-        self._open_gates(())
+        self._watch(False)
         drawn = draw_layout(self.simulator, scene_seed)
         state = drawn if given is None else given
-        self._open_gates(CAMERAS if num_steps_wait == 0 else ())
+        self._watch(True, CAMERAS if num_steps_wait == 0 else ())
         raw = self._control.set_init_state(state)
         init_hash = scene_hash(self.simulator, state)
         images = self._known_images((init_hash, num_steps_wait))
         for step in range(1, num_steps_wait + 1):
-            self._open_gates(CAMERAS if step == num_steps_wait and not images else ())
+            is_last = step == num_steps_wait
+            self._watch(is_last, CAMERAS if is_last and not images else ())
             raw = self._control.step(_DO_NOTHING)[0]
         self._steps = 0
         self._cannot_step = None
@@ -154,7 +155,8 @@ class LiberoEnv:
             is_last = executed == len(actions)
             observe = observe_last if is_last else _is_due(executed, observe_every)
             film = _is_due(self._steps + 1, frame_every)
-            self._open_gates(CAMERAS if observe else (AGENTVIEW,) if film and frame_size is None else ())
+            cameras = CAMERAS if observe else (AGENTVIEW,) if film and frame_size is None else ()
+            self._watch(is_last or bool(cameras), cameras)
             raw, reward, success, _ = self._control.step(action)
             self._steps += 1
             rewards.append(reward)
@@ -215,7 +217,9 @@ class LiberoEnv:
         if frame_every is not None and not self._gates:
             raise ValueError(f"{self._label} was made with render_images=False and cannot take frames")
 
-    def _open_gates(self, cameras: tuple[str, ...]) -> None:
+    def _watch(self, observations: bool, cameras: tuple[str, ...] = ()) -> None:
+        """What of the next step will be looked at."""
+        self._control_step.is_watched = observations
         for name, gate in self._gates.items():
             gate.is_open = name in cameras
 
