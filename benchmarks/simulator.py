@@ -3,8 +3,8 @@
     python benchmarks/simulator.py
 
 The same 50 random actions from the same scene. Rendering: both cameras at every step, as stock LIBERO does, at every
-tenth, and after the last one only. Control steps: without any image, LIBERO's own environment, ours in Python (what
-NUMBA_DISABLE_JIT=1 gives) and ours compiled. The ways take turns; medians of `--repeats` chunks.
+tenth, and after the last one only; then at every tenth, exact and fast images. Control steps: without any image,
+LIBERO's own environment against ours in Python and compiled. The ways take turns; medians of `--repeats` chunks.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import numpy as np
 
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.control_env import make_control_env
-from ript.simulators.libero.env import LiberoEnv
+from ript.simulators.libero.env import CAMERAS, LiberoEnv
 
 
 def seconds_of_chunk(env: LiberoEnv, actions: np.ndarray, observe_every: int | None) -> float:
@@ -45,29 +45,43 @@ def compare_rendering(env: LiberoEnv, actions: np.ndarray, repeats: int) -> None
     report("rendered after", measured, len(actions))
 
 
+def compare_images(exact: LiberoEnv, fast: LiberoEnv, actions: np.ndarray, repeats: int) -> None:
+    """Prints steps per second with exact and with fast images at every tenth step, and how far apart they are."""
+    measured: dict[str, list[float]] = {"exact": [], "fast": []}
+    for _ in range(repeats):
+        for name, env in (("exact", exact), ("fast", fast)):
+            measured[name].append(seconds_of_chunk(env, actions, 10))
+    report("images,", measured, len(actions))
+    images = [[env.reset(0).observation[name].astype(int) for name in CAMERAS] for env in (exact, fast)]
+    print(f"images differ by {np.abs(np.subtract(*images)).mean():.2f} of 255 on average")
+
+
 def compare_control_steps(suite: str, task: int, actions: np.ndarray, repeats: int) -> None:
-    """Prints steps per second without images, of LIBERO's own environment and of ours, in Python and compiled."""
+    """Prints steps per second without images, of LIBERO's own environment and of our two."""
     stock = make_control_env(LiberoBenchmark(suite).get_bddl_file(task), 64, render_images=False)
+    ours = {"compiled": LiberoEnv(suite, task, render_images=False)}
     numba.config.DISABLE_JIT = True
-    ours = {"in Python": LiberoEnv(suite, task, render_images=False)}
+    ours = {"in Python": LiberoEnv(suite, task, render_images=False)} | ours
     numba.config.DISABLE_JIT = False
-    ours["compiled"] = LiberoEnv(suite, task, render_images=False)
+    ours["compiled"].reset(scene_seed=0)  # which may compile
     measured: dict[str, list[float]] = {name: [] for name in ("LIBERO's own", *ours)}
     for _ in range(repeats):
-        states = {name: env.reset(scene_seed=0, num_steps_wait=0).init_state for name, env in ours.items()}
+        state = ours["compiled"].reset(scene_seed=0, num_steps_wait=0).init_state
         stock.reset()
-        stock.set_init_state(states["compiled"])
+        stock.set_init_state(state)
         start = time.perf_counter()
         for action in actions:
             stock.step(action)
         measured["LIBERO's own"].append(time.perf_counter() - start)
         for name, env in ours.items():
+            env.reset(scene_seed=0, init_state=state, num_steps_wait=0)
             start = time.perf_counter()
             env.step_chunk(actions, observe_last=False)
             measured[name].append(time.perf_counter() - start)
     report("no image,", measured, len(actions))
-    for env in (stock, *ours.values()):
+    for env in ours.values():
         env.close()
+    stock.close()
 
 
 def main() -> None:
@@ -82,6 +96,9 @@ def main() -> None:
     actions = np.random.default_rng(0).uniform(-1, 1, (50, 7))
     print(f"{options.suite} task {options.task}, two cameras at {options.image_size}², chunks of {len(actions)} steps")
     compare_rendering(env, actions, options.repeats)
+    fast = LiberoEnv(options.suite, options.task, options.image_size, render="fast")
+    compare_images(env, fast, actions, options.repeats)
+    fast.close()
     env.close()
     compare_control_steps(options.suite, options.task, actions, options.repeats)
 

@@ -11,7 +11,7 @@ from plane import PlaneInProcess
 
 from ript.env_runner.failure import EnvironmentFailure
 from ript.env_runner.runner import Runner
-from ript.env_runner.vec_env import Chunk, ChunkResult
+from ript.env_runner.vec_env import Chunk, ChunkResult, Render
 from ript.env_runner.workers import EnvPool
 
 
@@ -21,7 +21,7 @@ class ProcessesSimulator(PlanarSimulator):
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def make_vec_env(self, task_id: int, num_envs: int, image_size: int) -> Any:
+    def make_vec_env(self, task_id: int, num_envs: int, image_size: int, render: Render = "exact") -> Any:
         pool = EnvPool(partial(PlaneInProcess, self.folder, task_id), num_envs)
         pool._timeout_s = 1.0
         return pool
@@ -50,7 +50,7 @@ class FailingSimulator(PlanarSimulator):
         self.made = 0
         """So often were the environments made."""
 
-    def make_vec_env(self, task_id: int, num_envs: int, image_size: int) -> PlanarVecEnv:
+    def make_vec_env(self, task_id: int, num_envs: int, image_size: int, render: Render = "exact") -> PlanarVecEnv:
         self.made += 1
         return FailingVecEnv(task_id, num_envs, self.spoil)
 

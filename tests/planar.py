@@ -16,7 +16,7 @@ from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER, PI0_OFT_Policy
 from ript.checks import one_of
 from ript.env_runner.pi0_io import actions_to_env, actions_to_labels
 from ript.env_runner.runner import Runner
-from ript.env_runner.vec_env import Chunk, ChunkResult, Observation, Start, StartOfEpisode
+from ript.env_runner.vec_env import Chunk, ChunkResult, Observation, Render, Start, StartOfEpisode
 from ript.models.pi0.checkpoint import save_model
 from ript.models.pi0.config import small_pi0_config
 from ript.models.pi0.modeling import Pi0FlowModel
@@ -103,7 +103,7 @@ class PlanarSimulator:
     benchmark = PlanarBenchmark()
     packages = ("numpy",)
 
-    def make_vec_env(self, task_id: int, num_envs: int, image_size: int) -> PlanarVecEnv:
+    def make_vec_env(self, task_id: int, num_envs: int, image_size: int, render: Render = "exact") -> PlanarVecEnv:
         return PlanarVecEnv(task_id, num_envs)
 
     def make_adapter(self, norm_stats: NormStats, delta_actions: bool) -> PlanarAdapter:

@@ -13,7 +13,7 @@ import planar
 
 import ript.evaluation.evaluate as evaluate
 from ript.env_runner.runner import Runner
-from ript.env_runner.vec_env import Chunk, ChunkResult
+from ript.env_runner.vec_env import Chunk, ChunkResult, Render
 from ript.evaluation.__main__ import main
 
 
@@ -29,7 +29,7 @@ class FilmingVecEnv(planar.PlanarVecEnv):
 class FilmingSimulator(planar.PlanarSimulator):
     """The plane, with films."""
 
-    def make_vec_env(self, task_id: int, num_envs: int, image_size: int) -> FilmingVecEnv:
+    def make_vec_env(self, task_id: int, num_envs: int, image_size: int, render: Render = "exact") -> FilmingVecEnv:
         return FilmingVecEnv(task_id, num_envs)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ript.checks import in_range, whole_number
+from ript.checks import in_range, one_of, whole_number
 from ript.env_runner.episode import Episode, Stride
 from ript.env_runner.failure import MOST_IN_A_ROW, EnvironmentFailure
 from ript.env_runner.player import FRAMES_EVERY, Player, PlayOptions
 from ript.env_runner.policy import Policy
 from ript.env_runner.rollout import RolloutStart
-from ript.env_runner.vec_env import Adapter, Simulator, Tasks, VecEnv, task_ids
+from ript.env_runner.vec_env import RENDERS, Adapter, Render, Simulator, Tasks, VecEnv, task_ids
 from ript.env_vars import EnvSettings
 from ript.models.pi0.preprocess import CAMERAS
 from ript.progress import progress_bar
@@ -46,6 +46,7 @@ class Runner:
         seed: seeds evaluation scenes and noise.
         settings: what the `PI0_*` environment variables ask for; they win over the arguments.
         info_on_video: write step, reward and success below the frames of videos.
+        render: how images of rollouts to learn from are drawn; those of evaluations are exact.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Runner:
         seed: int = 0,
         settings: EnvSettings | None = None,
         info_on_video: bool = False,
+        render: Render = "exact",
     ):
         for key, value, low in (
             ("rollouts_per_env", rollouts_per_env, 1),
@@ -75,6 +77,7 @@ class Runner:
         ):
             whole_number(key, value, low)
         in_range("cfg_scale", cfg_scale, 0)
+        one_of("render", render, RENDERS)
         self.simulator = simulator
         self.benchmark = simulator.benchmark
         self.rollouts_per_env = rollouts_per_env
@@ -93,7 +96,8 @@ class Runner:
         self.cfg_scale = cfg_scale
         self.observe_end = observe_end
         self.info_on_video = info_on_video
-        self._created: tuple[str, VecEnv] | None = None
+        self.render = render
+        self._created: tuple[str, Render, VecEnv] | None = None
 
     def adapter(self, policy: Policy) -> Adapter:
         """The simulator's conventions for this policy."""
@@ -112,16 +116,22 @@ class Runner:
         self._observe_every(policy)
         policy.verbose = self.settings.verbose
 
-    def create_env(self, task_name: str) -> tuple[VecEnv, int, int]:
-        """`(env, task_id, env_num)` for the task. The same environments serve one task after the other."""
+    def create_env(self, task_name: str, render: Render | None = None) -> tuple[VecEnv, int, int]:
+        """`(env, task_id, env_num)` for the task. The same environments serve one task after the other.
+
+        They are made anew when images are to be drawn otherwise than the last time; None is the runner's way.
+        """
         task_id = self.benchmark.get_task_id(task_name)
-        if self._created is None or self._created[1].is_closed:  # it closes itself when a worker dies or hangs
-            pool = self.simulator.make_vec_env(task_id, self.num_parallel_envs, self.image_size)
-            self._created = (task_name, pool)
-        loaded, pool = self._created
+        render = render or self.render
+        if self._created is not None and self._created[1] != render:
+            self.close()
+        if self._created is None or self._created[2].is_closed:  # it closes itself when a worker dies or hangs
+            pool = self.simulator.make_vec_env(task_id, self.num_parallel_envs, self.image_size, render)
+            self._created = (task_name, render, pool)
+        loaded, _, pool = self._created
         if loaded != task_name:
             self._load_task(pool, task_id)
-            self._created = (task_name, pool)
+            self._created = (task_name, render, pool)
         return pool, task_id, self.num_parallel_envs
 
     def _load_task(self, pool: VecEnv, task_id: int) -> None:
@@ -135,7 +145,7 @@ class Runner:
     def close(self) -> None:
         """Ends the simulators."""
         if self._created is not None:
-            self._created[1].close()
+            self._created[2].close()
             self._created = None
 
     def run_policy_in_env(
@@ -160,7 +170,8 @@ class Runner:
             scene_seeds: one per rollout; equal ones are the same scene.
             noise_seeds: one per rollout, for the policy's noise.
         """
-        pool, task_id, _ = created_env or self.create_env(task_name)
+        render_way: Render | None = "exact" if all_init_states is None else None
+        pool, task_id, _ = created_env or self.create_env(task_name, render_way)
         if all_init_states is None:
             indices = range(self.rollouts_per_env)
             starts = [self._evaluation_start(task_id, i, film=render, random_init=random_init) for i in indices]
@@ -261,7 +272,7 @@ class Runner:
     def _play_indices(
         self, task_name: str, policy: Policy, indices: Sequence[int], cfg_scale: float | None, film: Container[int]
     ) -> Iterator[tuple[int, Episode]]:
-        pool, task_id, _ = self.create_env(task_name)
+        pool, task_id, _ = self.create_env(task_name, render="exact")
         player = self._player(pool, task_id, policy, self.cfg_scale if cfg_scale is None else cfg_scale)
         starts = [self._evaluation_start(task_id, index, film=index in film) for index in indices]
         for place, episode in player.play_as_completed(starts):

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 
 if TYPE_CHECKING:  # worker processes import this module, and need no network
     from ript.models.pi0.norm_stats import NormStats
+
+Render = Literal["exact", "fast"]
+"""How camera images are drawn: the benchmark's way, or cheaper and a little different where a simulator can."""
+RENDERS: tuple[Render, ...] = get_args(Render)
 
 Observation = dict[str, np.ndarray]
 """What the simulator's adapter reads, as the simulator gives it."""
@@ -173,7 +177,7 @@ class Simulator(Protocol):
     def packages(self) -> Sequence[str]:
         """The installed distributions on whose versions results depend."""
 
-    def make_vec_env(self, task_id: int, num_envs: int, image_size: int) -> VecEnv:
+    def make_vec_env(self, task_id: int, num_envs: int, image_size: int, render: Render = "exact") -> VecEnv:
         """Starts so many environments of a task, whose camera images are `image_size` pixels wide and high."""
 
     def make_adapter(self, norm_stats: NormStats, delta_actions: bool) -> Adapter:

@@ -59,6 +59,24 @@ def test_the_same_simulators_load_one_task_after_the_other_and_end_when_that_fai
     assert closed and runner.create_env(planar.TASKS[0])[0] is not pool
 
 
+def test_fast_images_are_for_rollouts_to_learn_from_and_evaluations_see_exact_ones(
+    tiny_policy: PI0_OFT_Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = planar.planar_runner(num_parallel_envs=1, rollouts_per_env=1, render="fast")
+    made: list[str] = []
+    make = runner.simulator.make_vec_env
+    monkeypatch.setattr(runner.simulator, "make_vec_env", lambda *args: made.append(args[3]) or make(*args))
+    task = runner.task_names[0]
+    for _ in range(2):
+        list(runner.run_policy_in_env(task, tiny_policy, all_init_states=[None], created_env=runner.create_env(task)))
+    list(runner.play_evaluation(task, tiny_policy, [0]))
+    list(runner.run_policy_in_env(task, tiny_policy))
+    runner.create_env(task)
+    assert made == ["fast", "exact", "fast"]
+    with pytest.raises(ValueError, match=r"render='quick' is not valid.*exact, fast"):
+        planar.planar_runner(render="quick")
+
+
 def test_simulators_that_ended_are_replaced_by_whoever_asks_next() -> None:
     runner = planar.planar_runner(num_parallel_envs=1)
     pool, *_ = runner.create_env(planar.TASKS[0])

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ript.env_runner.vec_env import ChunkResult, Observation, StartOfEpisode
+from ript.checks import one_of
+from ript.env_runner.vec_env import RENDERS, ChunkResult, Observation, Render, StartOfEpisode
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.control_env import CameraGate, make_context_current, make_control_env
 from ript.simulators.libero.layout import draw_layout, flattened_state, scene_hash
@@ -39,17 +40,27 @@ class LiberoEnv:
         task_id: the task's number in the suite.
         image_size: height and width of observation images in pixels.
         render_images: False makes no OpenGL context; observations then have no images.
+        render: `fast` leaves out reflections and antialiasing, so images are not LIBERO's; see `fast_render.py`.
 
     Raises:
-        ValueError: unknown suite or task, or `image_size` below 1.
+        ValueError: unknown suite or task, another `render`, or `image_size` below 1.
     """
 
-    def __init__(self, benchmark_name: str, task_id: int, image_size: int = 256, render_images: bool = True) -> None:
+    def __init__(
+        self,
+        benchmark_name: str,
+        task_id: int,
+        image_size: int = 256,
+        render_images: bool = True,
+        render: Render = "exact",
+    ) -> None:
+        one_of("render", render, RENDERS)
         if image_size < 1:
             raise ValueError(f"image_size must be at least 1, got {image_size}")
         self._benchmark = LiberoBenchmark(benchmark_name)
         self._image_size = image_size
         self._render_images = render_images
+        self._render = render
         self._control: Any = None
         self._gates: dict[str, CameraGate] = {}
         self.load_task(task_id)
@@ -69,6 +80,10 @@ class LiberoEnv:
         self._control_step = make_control_step(self._control.env)
         if self._render_images:
             self._gates = {name: CameraGate(self._control.env, name, self._image_size) for name in CAMERAS}
+            if self._render == "fast":
+                from ript.simulators.libero.fast_render import render_fast
+
+                render_fast(self._control.sim)
         self._start_images: tuple[tuple[str, int], Observation] | None = None
         self._steps = 0
         self._cannot_step: str | None = "step_chunk before the first reset"

@@ -113,6 +113,27 @@ def test_an_environment_that_loads_another_task_is_one_made_for_that_task(env, i
     assert_same_observation(again.observation, expected.observation)
 
 
+def test_fast_images_are_close_to_exact_ones_and_the_trajectory_is_the_same(env, init_states):
+    fast = LiberoEnv(SUITE, TASK, image_size=SIZE, render="fast")
+    for seed in range(2):  # a reset keeps it so
+        exact = env.reset(SEED + seed, init_states[seed]).observation
+        drawn = fast.reset(SEED + seed, init_states[seed]).observation
+        for name in CAMERAS:
+            difference = np.abs(exact[name].astype(int) - drawn[name].astype(int))
+            assert 0.2 < difference.mean() < 6, f"{name}: {difference.mean():.2f} of 255"
+        for member in (env, fast):
+            member.step_chunk(random_actions(5), observe_last=False)
+        np.testing.assert_array_equal(env.get_state(), fast.get_state())
+    fast.load_task(TASK + 1)
+    flags = fast.simulator.sim._render_context_offscreen.scn.flags
+    import mujoco
+
+    assert flags[mujoco.mjtRndFlag.mjRND_REFLECTION] == 0
+    fast.close()
+    with pytest.raises(ValueError, match=r"render='fsat' is not valid; did you mean fast"):
+        LiberoEnv(SUITE, TASK, render="fsat")
+
+
 def test_without_images_there_is_no_opengl_context_and_the_trajectory_is_the_same(
     blind_env, stock_episodes, init_states
 ):

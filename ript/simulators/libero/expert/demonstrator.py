@@ -13,6 +13,7 @@ import numpy as np
 from ript.demonstrations.demonstration_files import Try, write_part
 from ript.demonstrations.recording import Recording
 from ript.demonstrations.task_demonstrator import DemonstratorSettings
+from ript.env_runner.vec_env import Render
 from ript.seeds import Word, numpy_generator
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.env import LiberoEnv
@@ -103,10 +104,7 @@ class Demonstrator:
             self.close()
             settings = self._settings
             render_images = settings.image_every > 0
-            self._env = LiberoEnv(settings.suite, task_id, settings.image_size, render_images)
+            render: Render = "fast" if settings.fast_render else "exact"
+            self._env = LiberoEnv(settings.suite, task_id, settings.image_size, render_images, render)
             self._task_id = task_id
-            if settings.fast_render and render_images:
-                from ript.simulators.libero.expert.fast_render import render_fast
-
-                render_fast(self._env.simulator.sim)
         return self._env

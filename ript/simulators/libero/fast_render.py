@@ -1,4 +1,4 @@
-"""Cheaper pictures, for demonstrations only."""
+"""Cheaper pictures, for rollouts to learn from and demonstrations."""
 
 from typing import Any
 
