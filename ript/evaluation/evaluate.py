@@ -23,11 +23,11 @@ from ript.env_vars import EnvSettings
 from ript.evaluation.episode_log import EpisodeLog, EpisodeRecord, select
 from ript.evaluation.evaluated_policy import identify_policy, load_policy
 from ript.evaluation.films import film_task
-from ript.evaluation.protocol import EPISODES, EVALUATION, WAIT_STEPS, Plan, Protocol, Setting, open_evaluation
+from ript.evaluation.protocol import EPISODES, EVALUATION, Plan, Protocol, Setting, open_evaluation
 from ript.evaluation.summary import write_summary
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.progress import progress_bar
-from ript.simulators.registry import make_runner
+from ript.simulators.suite_runner import SuiteRunner
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +60,11 @@ def prepare(options: argparse.Namespace) -> Evaluation:
     episodes = EPISODES if options.episodes is None else options.episodes
     one_of("condition_mode", options.condition_mode, CONDITION_MODES)
     in_range("seed", options.seed, 0, LAYOUT_SEED - episodes)
-    runner = make_runner(
+    runner = SuiteRunner(
         options.suite,
         num_parallel_envs=min(options.workers, episodes),
         max_episode_length=options.max_steps,
-        num_steps_wait=WAIT_STEPS if options.wait_steps is None else options.wait_steps,
+        num_steps_wait=options.wait_steps,
         open_loop=options.open_loop,
         seed=options.seed,
         settings=EnvSettings(render_source="render"),
@@ -102,7 +102,7 @@ def check_standard(runner: Runner, tasks: Sequence[int], episodes: int) -> None:
     for name, value, wanted in (
         ("episodes", episodes, EPISODES),
         ("max_steps", runner.max_episode_length, standard),
-        ("wait_steps", runner.num_steps_wait, WAIT_STEPS),
+        ("wait_steps", runner.num_steps_wait, runner.benchmark.num_steps_wait),
         ("tasks", list(tasks), select_tasks(runner.benchmark, None)),
     ):
         if value != wanted:

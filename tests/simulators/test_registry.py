@@ -9,7 +9,8 @@ import pytest
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.demonstrations import collect
 from ript.env_runner.runner import Runner
-from ript.simulators.registry import make_runner, make_simulator, suites
+from ript.simulators.registry import make_simulator, suites
+from ript.simulators.suite_runner import SuiteRunner
 
 
 def test_listing_the_suites_imports_no_simulator() -> None:
@@ -34,8 +35,7 @@ def test_an_unknown_suite_is_refused_with_the_nearest_whatever_its_case(wrong: s
 
 
 def test_a_runner_takes_the_suite_and_its_own_arguments() -> None:
-    runner = make_runner("libero_goal", rollouts_per_env=3)
-    assert type(runner) is Runner
+    runner = SuiteRunner("libero_goal", rollouts_per_env=3)
     assert (runner.benchmark.name, runner.rollouts_per_env, runner.max_episode_length) == ("libero_goal", 3, 300)
 
 

@@ -1,0 +1,19 @@
+"""MetaWorld's 50 tasks of a Sawyer arm, with the conventions of the public π0 checkpoints; an extra of the project."""
+
+from importlib.util import find_spec
+
+from ript.env_runner.vec_env import Simulator
+
+SUITES = ("metaworld_mt50", "metaworld_mt10")
+"""All tasks, and MetaWorld's choice of ten."""
+
+_NEEDED = ("metaworld", "packaging")
+
+
+def make_simulator(suite: str) -> Simulator:
+    """The suite, one of `SUITES`. Raises ValueError where MetaWorld is not installed."""
+    if not all(map(find_spec, _NEEDED)):
+        raise ValueError(f"suite={suite!r} needs MetaWorld, which is not installed: pip install -e '.[metaworld]'")
+    from ript.simulators.metaworld.simulator import MetaWorldSimulator
+
+    return MetaWorldSimulator(suite)
