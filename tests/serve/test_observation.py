@@ -85,3 +85,16 @@ def test_channels_first_floats_and_integers_are_taken_as_openpis_server_takes_th
 @pytest.mark.parametrize("state", [np.arange(8, dtype=np.uint8), np.arange(8, dtype=np.float16), list(range(8))])
 def test_a_state_is_any_eight_numbers(message: dict[str, Any], state: Any) -> None:
     np.testing.assert_array_equal(READER.read({**message, STATE: state}, None).state, np.arange(8.0))
+
+
+def test_a_policy_of_one_camera_and_another_robot_takes_its_own_keys_alone(message: dict[str, Any]) -> None:
+    reader = RequestReader(("base_0_rgb",), state_dim=4)
+    assert reader.keys == (IMAGE, STATE, "prompt")
+    own = {IMAGE: message[IMAGE], STATE: np.arange(4.0), "prompt": "press a button"}
+    request = reader.read(own, None)
+    assert list(request.image) == ["base_0_rgb"]
+    np.testing.assert_array_equal(request.state, np.arange(4.0))
+    with pytest.raises(MessageError, match=f"unknown key '{WRIST}'"):
+        reader.read({**own, WRIST: message[WRIST]}, None)
+    with pytest.raises(MessageError, match=r"shape \(4,\)"):
+        reader.read({**own, STATE: np.zeros(8)}, None)

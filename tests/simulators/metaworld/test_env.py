@@ -213,7 +213,7 @@ def test_200_episodes_grow_memory_by_at_most_50_megabytes() -> None:
 
 def test_an_environment_says_which_arguments_it_does_not_take(blind: MetaWorldEnv) -> None:
     for arguments in ((-1, None, 0), (0, None, -1)):
-        with pytest.raises(ValueError, match="cannot be negative, got .*-1"):
+        with pytest.raises(ValueError, match=r"cannot be negative, got .*-1"):
             blind.reset(*arguments)
     blind.reset(0)
     with pytest.raises(ValueError, match="cannot take frames"):
