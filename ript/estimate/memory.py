@@ -26,6 +26,7 @@ from ript.models.pi0.heads import Heads, HeadSettings
 from ript.models.pi0.lora import LoraSettings, add_lora
 from ript.models.pi0.modeling import Pi0FlowModel
 from ript.models.pi0.policy_card import POLICY, read_policy_card
+from ript.models.pi0.preprocess import CAMERAS
 from ript.models.pi0.weights_file import WeightsFile
 
 MODELS = ("pi0", "pi05", "small", "small_pi05")
@@ -74,6 +75,8 @@ class Options:
     """Of `HEADS`: a critic after the expert, the noise sampler's standard deviation. Their activations are not counted:
     they are less than a hundredth of a full-size expert's."""
     scored_steps: int = 1
+    cameras: int = len(CAMERAS)
+    """Images of an observation; those that are masked do not count."""
 
 
 def find_architecture(model: str) -> Pi0Architecture:
@@ -100,13 +103,13 @@ def estimate(architecture: Pi0Architecture, mode: str, options: Options) -> Memo
     one_of("mode", mode, MODES)
     model = build(architecture, mode, options)
     number = torch.finfo(DTYPES[options.dtype]).bits // 8
-    work = Workload(options.batch_size, options.prompt_tokens, options.branches, number, options.scored_steps)
+    work = Workload(
+        options.batch_size, options.prompt_tokens, options.branches, number, options.scored_steps, options.cameras
+    )
     parameters = [*model.parameters(), *build_heads(model, mode, options).parameters()]
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     trained = trained_parts(mode, options)
-    cache = options.batch_size * key_value_bytes(
-        architecture, trained, work, Tokens.count(architecture, work.prompt_tokens)
-    )
+    cache = options.batch_size * key_value_bytes(architecture, trained, work, Tokens.count(architecture, work))
     saved = 0 if mode == "inference" else saved_bytes(architecture, trained, work) - cache
     return Memory(
         parameters=sum(p.numel() for p in parameters),
