@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 setup(
     name="ript-pi0",
     version="0.1.0",
-    description="RL post-training of flow-matching robot policies (π0) on the LIBERO simulator",
+    description="RL post-training of flow-matching robot policies (π0) on the LIBERO and MetaWorld simulators",
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",
@@ -54,5 +54,7 @@ setup(
             "selenium>=4.51,<5",
             "websocket-client>=1.9,<2",
         ],
+        # The second simulator. Newer releases want another mujoco.
+        "metaworld": ["metaworld==3.0.0"],
     },
 )

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ript.models.pi0.checkpoint import load_model
-from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM, STATE_DIM
+from ript.models.pi0.dims import PADDED_DIM
 from ript.models.pi0.export import write_lerobot, write_openpi
 from ript.models.pi0.folders import LATENT_ACTOR, find_policy_folder
 from ript.models.pi0.guidance import sample_actions
@@ -71,7 +71,7 @@ def convert(
         if to == "openpi":
             line = write_openpi(unfinished, model, origin, card, stats, source.content)
         else:
-            line = write_lerobot(unfinished, model, origin, card, source.content)
+            line = write_lerobot(unfinished, model, origin, card, stats, source.content)
         if (folder / "tokenizer.json").is_file():
             shutil.copyfile(folder / "tokenizer.json", unfinished / "tokenizer.json")
         del model  # one network at a time
@@ -97,19 +97,19 @@ def _check(folder: Path, before: np.ndarray, stats: NormStats) -> None:
 
 @torch.no_grad()
 def _actions(model: Pi0FlowModel, stats: NormStats) -> np.ndarray:
-    """Raw actions (H, 7) of a made-up observation."""
+    """Raw actions (H, A) of a made-up observation."""
     model.eval()
     generator = torch.Generator().manual_seed(0)
     sizes = model.architecture
     side = sizes.vision.image_size
     images = torch.rand((1, 2, 3, side, side), generator=generator) * 2 - 1
     tokens = torch.randint(0, sizes.vocab_size, (1, 8), generator=generator)
-    raw_state = np.linspace(-0.3, 0.3, STATE_DIM)
+    raw_state = np.linspace(-0.3, 0.3, stats.state.width)
     state = torch.zeros(1, PADDED_DIM)
-    state[0, :STATE_DIM] = torch.from_numpy(stats.state.normalize(raw_state)).clamp(-5, 5)
+    state[0, : stats.state.width] = torch.from_numpy(stats.state.normalize(raw_state)).clamp(-5, 5)
     noise = torch.randn((1, sizes.chunk_size, PADDED_DIM), generator=generator)
     prefix = model.prefix(images, tokens, torch.ones_like(tokens))
-    chunk = sample_actions(model, prefix, state, noise, num_steps=10, cfg_scale=1.0)[0, :, :ACTION_DIM]
+    chunk = sample_actions(model, prefix, state, noise, num_steps=10, cfg_scale=1.0)[0, :, : stats.actions.width]
     return stats.actions.unnormalize(chunk.numpy())
 
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-KEYS = ("delta_actions", "discrete_state_input", "normalization", "base_path")
+KEYS = ("delta_actions", "discrete_state_input", "cameras", "normalization", "base_path")
 
 
 def add_policy_options(add: Callable[..., Any]) -> None:
@@ -12,6 +12,7 @@ def add_policy_options(add: Callable[..., Any]) -> None:
     switch = argparse.BooleanOptionalAction
     add("--delta-actions", action=switch, default=None, help="relative to the start state (default: the checkpoint's)")
     add("--discrete-state-input", action=switch, default=None, help="π0.5: state in the prompt (default: likewise)")
+    add("--cameras", nargs="+", metavar="NAME", help="base_0_rgb, left_wrist_0_rgb; others are masked (likewise)")
     add("--normalization", metavar="MODE", help="z_score, quantile, min_max or identity (default: likewise)")
     add("--base-path", metavar="FOLDER", help="an adapter's weights (default: where its card says)")
 

@@ -95,8 +95,8 @@ has_gl_libraries || install_gl_libraries
 make_venv
 touch "$unfinished"
 rm -f "$stamp"
-echo "Installing PyTorch, transformers and LIBERO with its assets: 3 GB or more, some minutes"
-quietly "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off -c "$constraints" -e "${root}[dev]"
+echo "Installing PyTorch, transformers, LIBERO and MetaWorld with their assets: 3 GB or more, some minutes"
+quietly "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off -c "$constraints" -e "${root}[dev,metaworld]"
 # The client that the tests of the policy server use. It asks for NumPy 1 and works with 2.
 quietly "$venv/bin/python" -m pip install --disable-pip-version-check --no-deps -c "$constraints" openpi-client
 rm "$unfinished"

@@ -56,6 +56,7 @@ class PlanarAdapter:
     """The one view for both of π0's cameras; the state (8,) is the point (2), zeros (4) and the target (2)."""
 
     cameras = CAMERAS
+    state_dim, action_dim = 8, 7
 
     def __init__(self, norm_stats: NormStats, delta_actions: bool):
         self.norm_stats, self.delta_actions = norm_stats, delta_actions
@@ -79,6 +80,7 @@ class PlanarBenchmark:
 
     name = "planar"
     max_episode_length = 50
+    num_steps_wait = 10
 
     def get_task_names(self) -> list[str]:
         return list(TASKS)

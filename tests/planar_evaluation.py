@@ -56,5 +56,5 @@ def command(policy: Path, folder: Path, *more: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    evaluate.make_runner = EvaluationRunner
+    evaluate.SuiteRunner = EvaluationRunner
     main(sys.argv[1:])

@@ -47,10 +47,6 @@ KNOW_A_SIMULATOR = {
     "ript/env_runner/pi0_libero_runner.py": "the runner with LIBERO put in; its path is known to users",
     "ript/env_runner/pi0_runner_utils.py": "LIBERO's adapter; its path is known to users",
     "ript/models/pi0/export.py": "openpi's name of the folder of statistics",
-    "ript/serve/__main__.py": "openpi's protocol for LIBERO",
-    "ript/serve/inference.py": "openpi's protocol for LIBERO",
-    "ript/serve/server.py": "openpi's protocol for LIBERO",
-    "ript/training/run_record.py": "versions of the installed packages",
 }
 """Files outside a simulator's folder that say its name in code, and why."""
 

@@ -55,13 +55,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         type=int,
         default=5,
         metavar="STEPS",
-        help="render both cameras at every so many steps: 1 as in the official files, 0 for no images; rendering is "
+        help="render the cameras at every so many steps: 1 as in the official files, 0 for no images; rendering is "
         "what takes time (default: %(default)s)",
     )
     add(
         "--fast-render",
         action="store_true",
-        help="no reflections, no antialiasing: about three times as fast, pixels differ by 2 to 3 of 255 on average",
+        help="cheaper pictures, up to three times as fast: pixels differ by up to 3 of 255 on average",
     )
     return parser.parse_args(arguments)
 

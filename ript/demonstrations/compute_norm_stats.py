@@ -56,17 +56,17 @@ def compute_norm_stats(demonstrations: Iterable[Demonstration], delta_horizon: i
 
 
 def label_deltas(actions: np.ndarray, proprioception: np.ndarray, horizon: int) -> np.ndarray:
-    """Actions (M, 7) as `delta_actions` sees them: those of every window of H steps, relative to its start state.
+    """Actions (M, A) as `delta_actions` sees them: those of every window of H steps, relative to its start state.
 
     Args:
-        actions: (T, 7).
-        proprioception: (T, 8).
+        actions: (T, A).
+        proprioception: (T, S).
         horizon: H; windows start at every step.
     """
     rows = []
     for start in range(len(actions)):
         window = actions[start : start + horizon].copy()
-        window[:, :6] -= proprioception[start, :6]
+        window[:, :-1] -= proprioception[start, : window.shape[1] - 1]
         rows.append(window)
     return np.concatenate(rows)
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from torch.utils.data import Dataset
 
 from ript.demonstrations.reader import Demonstrations
-from ript.env_runner.pi0_runner_utils import images_to_pi0
 from ript.models.pi0.norm_stats import NormStats
 from ript.storage.windows import Window, padded_labels
 
@@ -29,7 +28,8 @@ class DemonstrationWindows(Dataset[Window]):
         prompts: one per source; None takes each file's own instruction.
 
     Raises:
-        ValueError: no demonstration has images, or a file has no instruction and needs one.
+        ValueError: no demonstration has images, a file has no instruction and needs one, or is another robot's than
+            the statistics.
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class DemonstrationWindows(Dataset[Window]):
         if len(self._prompts) != len(self._sources):
             raise ValueError(f"{len(self._prompts)} prompts for {len(self._sources)} files")
         self.norm_stats, self.horizon, self.delta_actions = norm_stats, horizon, delta_actions
+        for source in self._sources:
+            _check_robot(source, norm_stats)
         episodes = [(s, d) for s, source in enumerate(self._sources) for d in range(len(source))]
         self._starts = [
             (episode_id, s, d, int(step))
@@ -63,13 +65,24 @@ class DemonstrationWindows(Dataset[Window]):
         demonstration = self._sources[source][number]
         state = demonstration.proprioception[start]
         observation = {
-            "image": images_to_pi0(self._sources[source].images(number, start)),
+            "image": self._sources[source].images(number, start),
             "state": self.norm_stats.state.normalize(state),
             "prompt": self._prompts[source],
         }
         ahead = demonstration.actions[start : start + self.horizon]
         labels, is_pad = padded_labels(ahead, self.horizon, self.norm_stats, state if self.delta_actions else None)
         return Window(observation, labels, is_pad, DEMONSTRATED, episode_id, start)
+
+
+def _check_robot(source: Demonstrations, norm_stats: NormStats) -> None:
+    robot = source.robot
+    found = robot.ee_states + robot.gripper_states, robot.actions
+    expected = norm_stats.state.width, norm_stats.actions.width
+    if found != expected:
+        raise ValueError(
+            f"{source.path} has a state of {found[0]} and actions of {found[1]} numbers, the policy's statistics are "
+            f"of {expected[0]} and {expected[1]}"
+        )
 
 
 def _instruction(source: Demonstrations) -> str:

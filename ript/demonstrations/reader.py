@@ -1,4 +1,4 @@
-"""Reads demonstrations from LIBERO's HDF5 files: the official ones and those of `ript.demonstrations.collect`.
+"""Reads demonstrations from HDF5 files: LIBERO's official ones and those of `ript.demonstrations.collect`.
 
 The layout is described in `ript.demonstrations.recording`. A file is checked when it is opened, images only as they
 are read.
@@ -18,21 +18,14 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from ript.demonstrations.recording import CAMERAS
-from ript.models.pi0.dims import ACTION_DIM, MAX_ASPECT
+from ript.demonstrations.recording import CAMERAS, ROBOT, RobotLayout
+from ript.models.pi0.dims import MAX_ASPECT
 
 logger = logging.getLogger(__name__)
 
 _UNREADABLE = (OSError, RuntimeError, LookupError, TypeError, AttributeError, ValueError, ArithmeticError, MemoryError)
 """What h5py raises where a file's structures are damaged."""
 _DEMO = re.compile(r"demo_(\d+)")
-_WIDTHS: dict[str, int | None] = {
-    "actions": ACTION_DIM,
-    "states": None,
-    "obs/ee_states": 6,
-    "obs/gripper_states": 2,
-}
-"""What every demonstration must have: dataset → width; None is any."""
 
 
 class _Problem(ValueError):
@@ -55,9 +48,9 @@ class Demonstration:
     name: str
     """Its group in the file, `demo_0`."""
     actions: np.ndarray
-    """(T, 7) float64 commands in [-1, 1]."""
+    """(T, A) float64 commands in [-1, 1]."""
     proprioception: np.ndarray
-    """(T, 8) float64: position (m), axis-angle (rad), finger positions (m), like `raw_state` of an observation."""
+    """(T, S) float64: the hand, then the gripper, like the adapter's `raw_state` of an observation."""
     image_steps: np.ndarray
     """(N,) int64, ascending: the steps that have images."""
     start_state: np.ndarray
@@ -73,7 +66,7 @@ class Demonstrations:
     """The demonstrations of one task, in the order of their numbers: the groups `demo_<number>`, whatever lies beside.
 
     Args:
-        path: a LIBERO HDF5 file.
+        path: an HDF5 file of one task.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -83,6 +76,8 @@ class Demonstrations:
 
     language: str | None
     """The instruction; None in a file that does not say, as OpenVLA's script writes it."""
+    robot: RobotLayout
+    """Which cameras, and how many numbers."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -92,6 +87,7 @@ class Demonstrations:
             raise FileNotFoundError(f"demonstrations not found: {self.path}")
         try:
             self.language = self._read_language()
+            self.robot = self._read_robot()
             self._demonstrations = [self._read(name) for name in self._names()]
         except _Problem:
             raise
@@ -110,7 +106,7 @@ class Demonstrations:
         return iter(self._demonstrations)
 
     def images(self, index: int, step: int) -> dict[str, np.ndarray]:
-        """Both images (S, S, 3) uint8 of a step, by LIBERO's observation keys and as it renders them: upside down.
+        """The images (S, S, 3) uint8 of a step, upright, by π0's names of the cameras.
 
         Raises KeyError when the step has none, ValueError naming the file when it cannot be read.
         """
@@ -120,9 +116,10 @@ class Demonstrations:
             raise KeyError(f"{self.path}: {demonstration.name} has no image at step {step}")
         try:
             observations = self._open()["data"][demonstration.name]["obs"]
-            return {key: observations[name][row] for name, key in CAMERAS.items()}
+            found = {camera: observations[CAMERAS[camera]][row] for camera in self.robot.cameras}
         except _UNREADABLE as error:
             raise self._unreadable(error) from error
+        return {camera: np.ascontiguousarray(image[::-1, ::-1]) for camera, image in found.items()}
 
     def starts(self) -> list[Start]:
         """Where the demonstrations start."""
@@ -165,9 +162,23 @@ class Demonstrations:
         except (KeyError, TypeError, ValueError) as error:
             raise self._problem("data.attrs[problem_info]", "has no language_instruction") from error
 
+    def _read_robot(self) -> RobotLayout:
+        text = self._open()["data"].attrs.get(ROBOT)
+        try:
+            return RobotLayout() if text is None else RobotLayout.from_json(text)
+        except (TypeError, ValueError) as error:
+            raise self._problem(f"data.attrs[{ROBOT}]", f"is not valid: {error}") from error
+
     def _read(self, name: str) -> Demonstration:
         demo = self._open()["data"][name]
-        arrays = {key: self._array(demo, key, width) for key, width in _WIDTHS.items()}
+        robot = self.robot
+        widths = {
+            "actions": robot.actions,
+            "states": None,
+            "obs/ee_states": robot.ee_states,
+            "obs/gripper_states": robot.gripper_states,
+        }
+        arrays = {key: self._array(demo, key, width) for key, width in widths.items()}
         length = len(arrays["actions"])
         for key, array in arrays.items():
             if len(array) != length:
@@ -199,7 +210,7 @@ class Demonstrations:
         steps = np.asarray(demo["obs/image_steps"]) if "obs/image_steps" in demo else np.arange(length)
         if (np.diff(steps) <= 0).any() or (len(steps) and not 0 <= steps[0] <= steps[-1] < length):
             raise self._problem(f"{where}/image_steps", f"is not ascending within 0..{length - 1}")
-        for camera in CAMERAS if len(steps) else ():
+        for camera in [CAMERAS[name] for name in self.robot.cameras] if len(steps) else ():
             if camera not in demo["obs"]:
                 raise self._problem(f"{where}/{camera}", "is missing")
             images = demo["obs"][camera]

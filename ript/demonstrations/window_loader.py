@@ -73,12 +73,17 @@ def window_loader(
 def demonstration_windows(runner: Any, policy: Any, demonstrations: str) -> DemonstrationWindows:
     """Windows of the runner's tasks, in `<demonstrations>/<task>_demo.hdf5`, as the policy needs them.
 
-    Raises FileNotFoundError or ValueError naming file and key.
+    Raises FileNotFoundError or ValueError naming file and key, also for one without a camera of the policy's.
     """
     files = [Path(demonstrations).expanduser() / f"{name}_demo.hdf5" for name in runner.task_names]
     prompts = [runner.benchmark.get_language(runner.benchmark.get_task_id(name)) for name in runner.task_names]
+    sources = [Demonstrations(file) for file in files]
+    for source in sources:
+        missing = [camera for camera in policy.card.cameras if camera not in source.robot.cameras]
+        if missing:
+            raise ValueError(f"{source.path} has no images of the policy's {', '.join(missing)}")
     return DemonstrationWindows(
-        [Demonstrations(file) for file in files],
+        sources,
         policy.norm_stats,
         horizon=policy.chunk_size,
         delta_actions=policy.card.delta_actions,

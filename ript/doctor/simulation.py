@@ -15,8 +15,8 @@ from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER
 from ript.doctor.finding import Finding, amount, note, ok, problem
 from ript.doctor.options import Options
 from ript.doctor.packages import INSTALL, extra_of, install_extra, installed, one_line
-from ript.env_runner.vec_env import Chunk, Simulator, Start, VecEnv
-from ript.models.pi0.norm_stats import NormStats
+from ript.env_runner.vec_env import Adapter, Chunk, Simulator, Start, VecEnv
+from ript.models.pi0.norm_stats import Normalizer, NormStats
 from ript.models.pi0.stats_source import NORM_STATS
 from ript.simulators.registry import make_simulator, simulators
 
@@ -118,14 +118,22 @@ def measure(simulator: Simulator) -> Measured:
         (reset,) = env.reset([Start(0)])
         start_s = time.perf_counter() - began
         assert reset is not None
-        adapter = simulator.make_adapter(NormStats.load(DEFAULT_FOLDER / NORM_STATS), False)
+        adapter = make_adapter(simulator)
         images = adapter.observe(reset.observation, "")["image"]
         blank = [camera for camera, image in images.items() if np.ptp(image) == 0]
         if blank:
             raise RuntimeError(f"the image of {', '.join(blank)} is blank")
-        actions = adapter.to_env(np.zeros((STEPS, 7)), adapter.raw_state(reset.observation))
+        actions = adapter.to_env(np.zeros((STEPS, adapter.action_dim)), adapter.raw_state(reset.observation))
         step_s, image_s = speed(env, actions, len(images))
         return Measured(len(images), start_s, 1000 * step_s, 1000 * image_s, resident() - before)
+
+
+def make_adapter(simulator: Simulator) -> Adapter:
+    """The simulator's conventions with statistics that change nothing, as wide as its robot needs."""
+    robot = simulator.make_adapter(NormStats.load(DEFAULT_FOLDER / NORM_STATS), False)
+    widths = robot.state_dim, robot.action_dim
+    stats = NormStats(*(Normalizer(np.zeros(width), np.ones(width), "identity") for width in widths))
+    return simulator.make_adapter(stats, False)
 
 
 def speed(env: VecEnv, actions: np.ndarray, cameras: int) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from ript.models.pi0.norm_stats import NormStats
 
 
 def collate_observations(observations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Single observations → one batch: images (B, H, W, 3), state (B, 8), B prompts.
+    """Single observations → one batch: images (B, H, W, 3), state (B, S), B prompts.
 
     Images of a camera that differ in size stay a list of B images (H, W, 3): the policy fits each.
     """
@@ -26,19 +26,20 @@ def _stacked(images: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
 
 
 def actions_to_env(normalized: np.ndarray, norm_stats: NormStats, start_state: np.ndarray | None) -> np.ndarray:
-    """Normalised chunk (H, 7) → commands (H, 7) float64.
+    """Normalised chunk (H, A) → commands (H, A) float64.
 
-    With `delta_actions` the first six dimensions are relative to the chunk's raw start state (8,); else pass None.
+    With `delta_actions` all dimensions but the last, the gripper's, are relative to the same ones of the chunk's raw
+    start state (S,); else pass None.
     """
     actions = norm_stats.actions.unnormalize(normalized)
     if start_state is not None:
-        actions[..., :6] += start_state[:6]
+        actions[..., :-1] += start_state[: actions.shape[-1] - 1]
     return actions
 
 
 def actions_to_labels(actions: np.ndarray, norm_stats: NormStats, start_state: np.ndarray | None) -> np.ndarray:
-    """Commands (H, 7) → normalised labels (H, 7) float32; the inverse of `actions_to_env`."""
+    """Commands (H, A) → normalised labels (H, A) float32; the inverse of `actions_to_env`."""
     raw = np.array(actions, np.float64)
     if start_state is not None:
-        raw[..., :6] -= start_state[:6]
+        raw[..., :-1] -= start_state[: raw.shape[-1] - 1]
     return norm_stats.actions.normalize(raw)

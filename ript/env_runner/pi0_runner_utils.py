@@ -32,6 +32,7 @@ class LiberoAdapter:
 
     cameras = tuple(IMAGE_KEYS)
     """π0's names of LIBERO's cameras."""
+    state_dim, action_dim = 8, 7
 
     def __init__(self, norm_stats: NormStats, delta_actions: bool):
         self._norm_stats, self._delta_actions = norm_stats, delta_actions

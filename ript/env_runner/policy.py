@@ -16,6 +16,10 @@ class PolicyCard(Protocol):
     def delta_actions(self) -> bool:
         """Actions are relative to the chunk's start state."""
 
+    @property
+    def cameras(self) -> Sequence[str]:
+        """π0's names of the cameras that it looks through."""
+
 
 class Policy(Protocol):
     """Whatever gives chunks of normalised actions for observations."""
@@ -48,7 +52,7 @@ class Policy(Protocol):
         cfg_scale: float = 1.0,
         is_positive: int | None = None,
     ) -> Decision:
-        """A batch of observations → normalised chunks (B, H, 7), and how they were decided.
+        """A batch of observations → normalised chunks (B, H, A), and how they were decided.
 
         `noise` is (B, H, 32), `generators` one per observation for what else is random; `cfg_scale` 1 is the positive
         branch alone; `is_positive` 0 or 1 forces one branch.

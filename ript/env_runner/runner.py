@@ -15,7 +15,6 @@ from ript.env_runner.policy import Policy
 from ript.env_runner.rollout import RolloutStart
 from ript.env_runner.vec_env import RENDERS, Adapter, Render, Simulator, Tasks, VecEnv, task_ids
 from ript.env_vars import EnvSettings
-from ript.models.pi0.preprocess import CAMERAS
 from ript.progress import progress_bar
 from ript.results.success import Tally, summarize
 from ript.results.videos import VIDEOS, Film, info, with_text, write_video
@@ -36,7 +35,7 @@ class Runner:
         num_parallel_envs: environments that work at the same time.
         max_episode_length: steps after waiting; None is the suite's. A value given is never overwritten.
         task_names_to_use: tasks of `run`, by name or id, one or several; None is all of the suite.
-        num_steps_wait: steps to let objects settle before the episode starts.
+        num_steps_wait: steps to let objects settle before the episode starts; None is the suite's.
         open_loop: executed steps per inference, at most the policy's chunk size; None is the policy's own.
         image_size: side of the camera images in pixels.
         window_stride: observations are recorded every so many steps, where training windows will start; None and
@@ -56,7 +55,7 @@ class Runner:
         num_parallel_envs: int = 2,
         max_episode_length: int | None = None,
         task_names_to_use: Tasks = None,
-        num_steps_wait: int = 10,
+        num_steps_wait: int | None = None,
         open_loop: int | None = None,
         image_size: int = 256,
         window_stride: Stride = None,
@@ -85,7 +84,7 @@ class Runner:
         self.max_episode_length: int = max_episode_length or self.benchmark.max_episode_length
         names = self.benchmark.get_task_names()
         self.task_names = [names[i] for i in task_ids(self.benchmark, task_names_to_use)]
-        self.num_steps_wait = num_steps_wait
+        self.num_steps_wait: int = self.benchmark.num_steps_wait if num_steps_wait is None else num_steps_wait
         self.open_loop = open_loop
         self.image_size = image_size
         if window_stride != "last":
@@ -106,11 +105,21 @@ class Runner:
     def check_policy(self, policy: Policy) -> None:
         """Raises ValueError when `open_loop` or `window_stride` do not go with the policy's chunk size.
 
-        Or when the simulator lacks a camera that the policy looks through.
+        Or when the simulator lacks a camera that the policy looks through, or is another robot's.
         """
-        missing = [camera for camera in CAMERAS if camera not in self.adapter(policy).cameras]
+        adapter, stats = self.adapter(policy), policy.norm_stats
+        missing = [camera for camera in policy.card.cameras if camera not in adapter.cameras]
         if missing:
-            raise ValueError(f"{self.benchmark.name} has no camera for the policy's {', '.join(missing)}")
+            raise ValueError(
+                f"{self.benchmark.name} has no camera for the policy's {', '.join(missing)}; "
+                f"to mask what is missing, set cameras to: {' '.join(adapter.cameras)}"
+            )
+        robot, trained = (adapter.state_dim, adapter.action_dim), (stats.state.width, stats.actions.width)
+        if robot != trained:
+            raise ValueError(
+                f"{self.benchmark.name} has a state of {robot[0]} and actions of {robot[1]} numbers, the policy's "
+                f"statistics are of {trained[0]} and {trained[1]}; set norm_stats_path to those of its demonstrations"
+            )
         if self.open_loop is not None and self.open_loop > policy.chunk_size:
             raise ValueError(f"open_loop={self.open_loop} is above the policy's chunk of {policy.chunk_size} actions")
         self._observe_every(policy)

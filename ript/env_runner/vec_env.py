@@ -34,7 +34,7 @@ class Start:
     init_state: np.ndarray | None = None
     """The simulator state `(D,)` float64 to start from; None is the scene drawn from the seed."""
 
-    num_steps_wait: int = 10
+    num_steps_wait: int = 0
     """Control steps to let objects settle before the episode."""
 
 
@@ -130,6 +130,10 @@ class Benchmark(Protocol):
     def max_episode_length(self) -> int:
         """Control steps, after those of waiting, after which an episode counts as failed."""
 
+    @property
+    def num_steps_wait(self) -> int:
+        """Control steps to let objects settle before an episode, where nothing else is asked for."""
+
     def get_task_names(self) -> list[str]:
         """Names of all tasks, in the order of their ids."""
 
@@ -140,7 +144,10 @@ class Benchmark(Protocol):
         """The instruction a policy is prompted with. Raises ValueError for an id that there is not."""
 
     def get_task_init_states(self, task_id: int) -> np.ndarray:
-        """The task's evaluation states `(N, D)` float64, in the order in which evaluations start from them."""
+        """The task's evaluation states `(N, D)` float64, in the order in which evaluations start from them.
+
+        Training never starts from one of them.
+        """
 
 
 class Adapter(Protocol):
@@ -150,20 +157,28 @@ class Adapter(Protocol):
     def cameras(self) -> Sequence[str]:
         """π0's names of the cameras whose images `observe` gives."""
 
+    @property
+    def state_dim(self) -> int:
+        """S, numbers of the robot's state."""
+
+    @property
+    def action_dim(self) -> int:
+        """A, numbers of the policy's action."""
+
     def observe(self, raw: Observation, prompt: str) -> dict[str, Any]:
-        """`{"image": {camera: (H, W, 3) uint8, upright}, "state": (8,) float32 normalised, "prompt": prompt}`.
+        """`{"image": {camera: (H, W, 3) uint8, upright}, "state": (S,) float32 normalised, "prompt": prompt}`.
 
         Raises KeyError naming a key that the observation lacks.
         """
 
     def raw_state(self, raw: Observation) -> np.ndarray:
-        """Proprioception `(8,)` float64 before normalisation, in metres and radians."""
+        """Proprioception `(S,)` float64 before normalisation, in metres and radians."""
 
     def to_env(self, chunk: np.ndarray, state: np.ndarray) -> np.ndarray:
-        """The policy's normalised chunk `(H, 7)` → commands `(H, A)` float64; `state` is the raw one at its start."""
+        """The policy's normalised chunk `(H, A)` → commands float64; `state` is the raw one at the chunk's start."""
 
     def to_labels(self, actions: np.ndarray, state: np.ndarray) -> np.ndarray:
-        """Commands `(H, A)` → normalised labels `(H, 7)` float32: the inverse of `to_env`."""
+        """Commands → normalised labels `(H, A)` float32: the inverse of `to_env`."""
 
 
 class Simulator(Protocol):

@@ -56,6 +56,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="denoising steps that the loss scores: with joint_logprob all of them (default: %(default)s)",
     )
     add("--prompt-tokens", type=int, default=48, metavar="N", help="per prompt (default: %(default)s)")
+    add("--cameras", type=int, default=2, metavar="N", help="that the policy looks through (default: %(default)s)")
     add("--lora-target", default="both", help="vlm, expert or both (default: %(default)s)")
     add("--lora-rank", type=int, default=16, metavar="R", help="default: %(default)s")
     add("--vision-checkpointing", action="store_true", help="recompute the vision tower in the backward pass")
@@ -66,7 +67,7 @@ def report(arguments: argparse.Namespace) -> str:
     """The table. Raises FileNotFoundError or ValueError naming the argument and what is valid."""
     checks.one_of("dtype", arguments.dtype, ("float32", "bfloat16"))
     checks.one_of("branches", arguments.branches, (1, 2))
-    for name in ("batch_size", "gpus", "prompt_tokens", "scored_steps"):
+    for name in ("batch_size", "gpus", "prompt_tokens", "scored_steps", "cameras"):
         checks.whole_number(name, getattr(arguments, name), 1)
     from ript.estimate.memory import HEADS, MODES, Memory, Options, estimate, find_architecture
     from ript.models.pi0.lora import LoraSettings
@@ -82,6 +83,7 @@ def report(arguments: argparse.Namespace) -> str:
         vision_checkpointing=arguments.vision_checkpointing,
         heads=arguments.heads,
         scored_steps=arguments.scored_steps,
+        cameras=arguments.cameras,
     )
     architecture = find_architecture(arguments.model)
     rows = {mode: estimate(architecture, mode, options) for mode in MODES}

@@ -40,6 +40,8 @@ class Workload:
     """Of a number in the backbone: 4 or 2."""
     scored_steps: int = 1
     """Denoising steps that the loss scores, one after the other on the same prefix."""
+    cameras: int = len(CAMERAS)
+    """Images of an observation."""
 
     def copies(self, products: int) -> int:
         """How often the common input of some matrix products is kept."""
@@ -68,17 +70,17 @@ class Tokens:
     """Actions, and π0's state."""
 
     @classmethod
-    def count(cls, architecture: Pi0Architecture, prompt_tokens: int) -> "Tokens":
+    def count(cls, architecture: Pi0Architecture, work: Workload) -> "Tokens":
         """From the sizes of the network."""
         side = architecture.vision.image_size // architecture.vision.patch_size
-        image = len(CAMERAS) * side**2
+        image = work.cameras * side**2
         state = 1 if architecture.kind == "pi0" else 0
-        return cls(image, image + prompt_tokens, architecture.chunk_size + state)
+        return cls(image, image + work.prompt_tokens, architecture.chunk_size + state)
 
 
 def saved_bytes(architecture: Pi0Architecture, trained: Trained, work: Workload) -> int:
     """Bytes kept of one forward pass when the backward pass begins; copies of weights not included."""
-    tokens = Tokens.count(architecture, work.prompt_tokens)
+    tokens = Tokens.count(architecture, work)
     total = work.branches * work.scored_steps * suffix_bytes(architecture, trained, work, tokens)
     total += key_value_bytes(architecture, trained, work, tokens)
     if trained.text:
@@ -131,7 +133,7 @@ def vision_bytes(architecture: Pi0Architecture, trained: Trained, work: Workload
 
 def largest_layer_bytes(architecture: Pi0Architecture, work: Workload) -> int:
     """What the largest layer keeps: about the working set of a pass without gradients, or of a backward pass."""
-    tokens = Tokens.count(architecture, work.prompt_tokens)
+    tokens = Tokens.count(architecture, work)
     keys = tokens.prefix + tokens.suffix
     layers = (
         tokens.image * vision_token_bytes(architecture.vision, work),

@@ -21,11 +21,13 @@ from ript.estimate.activations import (
 )
 from ript.models.pi0.checkpoint import read_architecture
 from ript.models.pi0.config import Pi0Architecture, public_architecture, small_pi0_config, small_pi05_config
+from ript.models.pi0.dims import STATE_DIM
 from ript.models.pi0.folders import find_policy_folder
 from ript.models.pi0.heads import Heads, HeadSettings
 from ript.models.pi0.lora import LoraSettings, add_lora
 from ript.models.pi0.modeling import Pi0FlowModel
 from ript.models.pi0.policy_card import POLICY, read_policy_card
+from ript.models.pi0.preprocess import CAMERAS
 from ript.models.pi0.weights_file import WeightsFile
 
 MODELS = ("pi0", "pi05", "small", "small_pi05")
@@ -75,6 +77,8 @@ class Options:
     that reads what it reads. Their activations are not counted: they are less than a hundredth of a full-size
     expert's."""
     scored_steps: int = 1
+    cameras: int = len(CAMERAS)
+    """Images of an observation; those that are masked do not count."""
 
 
 def find_architecture(model: str) -> Pi0Architecture:
@@ -101,13 +105,13 @@ def estimate(architecture: Pi0Architecture, mode: str, options: Options) -> Memo
     one_of("mode", mode, MODES)
     model = build(architecture, mode, options)
     number = torch.finfo(DTYPES[options.dtype]).bits // 8
-    work = Workload(options.batch_size, options.prompt_tokens, options.branches, number, options.scored_steps)
+    work = Workload(
+        options.batch_size, options.prompt_tokens, options.branches, number, options.scored_steps, options.cameras
+    )
     parameters = [*model.parameters(), *build_heads(model, mode, options).parameters()]
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     trained = trained_parts(mode, options)
-    cache = options.batch_size * key_value_bytes(
-        architecture, trained, work, Tokens.count(architecture, work.prompt_tokens)
-    )
+    cache = options.batch_size * key_value_bytes(architecture, trained, work, Tokens.count(architecture, work))
     saved = 0 if mode in ("inference", "heads only") else saved_bytes(architecture, trained, work) - cache
     return Memory(
         parameters=sum(p.numel() for p in parameters),
@@ -137,7 +141,7 @@ def build_heads(model: Pi0FlowModel, mode: str, options: Options) -> Heads:
     settings = HeadSettings(add_value_head="value" in options.heads, sampler=sampler)
     with torch.device("meta"):
         chunk_size = model.architecture.chunk_size
-        heads = Heads(settings, model.expert_hidden_size, model.prefix_width, chunk_size)
+        heads = Heads(settings, model.expert_hidden_size, model.prefix_width, chunk_size, STATE_DIM)
     return heads.requires_grad_(mode != "inference")
 
 

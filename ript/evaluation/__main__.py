@@ -60,7 +60,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--cfg-scale", nargs="+", type=float, default=[1.0], metavar="W", help="one or more; 1 is none (default: 1)")
     add = parser.add_argument_group("protocol").add_argument
     add("--max-steps", type=int, metavar="STEPS", help="episode length (default: the suite's)")
-    add("--wait-steps", type=int, metavar="STEPS", help="for objects to settle (default: 10)")
+    add("--wait-steps", type=int, metavar="STEPS", help="for objects to settle (default: the suite's)")
     add("--open-loop", type=int, metavar="STEPS", help="executed steps per inference (default: the policy's)")
     add("--image-size", type=int, metavar="PIXELS", help="of the cameras (default: what the policy sees)")
     add("--seed", type=int, default=0, help="of scenes and noise (default: %(default)s)")

@@ -24,13 +24,13 @@ from ript.env_vars import EnvSettings
 from ript.evaluation.episode_log import EpisodeLog, EpisodeRecord, select
 from ript.evaluation.evaluated_policy import identify_policy, load_policy
 from ript.evaluation.films import film_task
-from ript.evaluation.protocol import EPISODES, EVALUATION, WAIT_STEPS, Plan, Protocol, Setting, open_evaluation
+from ript.evaluation.protocol import EPISODES, EVALUATION, Plan, Protocol, Setting, open_evaluation
 from ript.evaluation.results import SettingResult
 from ript.evaluation.side_by_side import SIDE_BY_SIDE, write_side_by_side
 from ript.evaluation.summary import SUMMARY, write_summary
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.progress import progress_bar
-from ript.simulators.registry import make_runner
+from ript.simulators.suite_runner import SuiteRunner
 
 logger = logging.getLogger(__name__)
 
@@ -95,11 +95,11 @@ def prepare(options: argparse.Namespace) -> list[Evaluation]:
 
 
 def _make_runner(suite: str, options: argparse.Namespace, episodes: int) -> Runner:
-    return make_runner(
+    return SuiteRunner(
         suite,
         num_parallel_envs=min(options.workers, episodes),
         max_episode_length=options.max_steps,
-        num_steps_wait=WAIT_STEPS if options.wait_steps is None else options.wait_steps,
+        num_steps_wait=options.wait_steps,
         open_loop=options.open_loop,
         seed=options.seed,
         settings=EnvSettings(render_source="render"),
@@ -129,7 +129,7 @@ def check_standard(runner: Runner, tasks: Sequence[int], episodes: int) -> None:
     for name, value, wanted in (
         ("episodes", episodes, EPISODES),
         ("max_steps", runner.max_episode_length, standard),
-        ("wait_steps", runner.num_steps_wait, WAIT_STEPS),
+        ("wait_steps", runner.num_steps_wait, runner.benchmark.num_steps_wait),
         ("tasks", list(tasks), select_tasks(runner.benchmark, None)),
     ):
         if value != wanted:

@@ -44,6 +44,7 @@ def identify_policy(policy: PI0_OFT_Policy, options: argparse.Namespace) -> dict
         "path": str(folder.resolve()),
         "kind": policy.kind,
         "condition_mode": card.condition_mode,
+        "cameras": list(card.cameras),
         "delta_actions": card.delta_actions,
         "normalization": card.normalization,
         "state_normalization": card.state_normalization,

@@ -12,8 +12,6 @@ from ript.json_files import read_json, write_json
 EVALUATION = "evaluation.json"
 EPISODES = 50
 """Episodes per task of the standard protocol: one for each of the benchmark's initial states."""
-WAIT_STEPS = 10
-"""Settling steps of the standard protocol."""
 
 _MAY_DIFFER = ("policy.path",)
 """The same weights in another place are the same policy."""

@@ -67,12 +67,12 @@ def check_options(options: argparse.Namespace) -> None:
 
 def serve(options: argparse.Namespace) -> int:
     """Loads the policy and serves it until a signal comes. Returns the exit code: 0 for Ctrl-C, 143 for SIGTERM."""
-    from ript.serve.inference import LiberoInference, load_policy
+    from ript.serve.inference import PolicyInference, load_policy
     from ript.serve.server import PolicyServer
 
     policy = load_policy(options)
     logger.info("%s on %s", policy.kind, policy.device)
-    inference = LiberoInference(policy, options.cfg_scale, options.default_prompt, options.seed)
+    inference = PolicyInference(policy, options.cfg_scale, options.default_prompt, options.seed)
     server = PolicyServer(inference, options.max_message_mb * 2**20, options.max_connections, options.allow_origin)
 
     async def until_stopped() -> int:

@@ -1,4 +1,4 @@
-"""What the server runs for each request: the policy, from openpi's observation to LIBERO's actions."""
+"""What the server runs for each request: the policy, from openpi's observation to the robot's actions."""
 
 import argparse
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ import torch
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.device import choose_device
-from ript.env_runner.pi0_runner_utils import actions_to_env, collate_observations
-from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM
+from ript.env_runner.pi0_io import actions_to_env, collate_observations
+from ript.models.pi0.dims import PADDED_DIM
 from ript.policy_options import chosen
 from ript.serve.codec import MessageError
-from ript.serve.observation import KEYS, Request, read_request
+from ript.serve.observation import Request, RequestReader
 
 
 def load_policy(options: argparse.Namespace) -> PI0_OFT_Policy:
@@ -33,7 +33,7 @@ def load_policy(options: argparse.Namespace) -> PI0_OFT_Policy:
     return policy
 
 
-class LiberoInference:
+class PolicyInference:
     """A policy with its guidance and its noise.
 
     Args:
@@ -54,6 +54,7 @@ class LiberoInference:
         self.cfg_scale = cfg_scale
         self.default_prompt = default_prompt
         self.seed = seed
+        self._reader = RequestReader(policy.card.cameras, policy.state_dim)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -62,9 +63,10 @@ class LiberoInference:
         return {
             "server": "ript-pi0",
             "model": policy.kind,
-            "observation_keys": list(KEYS),
+            "observation_keys": list(self._reader.keys),
             "action_horizon": policy.chunk_size,
-            "action_dim": ACTION_DIM,
+            "state_dim": policy.state_dim,
+            "action_dim": policy.action_dim,
             "image_size": policy.image_size,
             "open_loop": policy.open_loop,
             "delta_actions": policy.card.delta_actions,
@@ -78,10 +80,10 @@ class LiberoInference:
 
     def read(self, message: Mapping[str, Any]) -> Request:
         """Checks a message. Raises MessageError."""
-        return read_request(message, self.default_prompt)
+        return self._reader.read(message, self.default_prompt)
 
     def run(self, request: Request, number: int) -> np.ndarray:
-        """The connection's request `number` → actions (H, 7) float64 in LIBERO's units.
+        """The connection's request `number` → actions (H, A) float64 in the robot's units.
 
         Raises MessageError for a request that the policy refuses, RuntimeError when actions are not finite.
         """

@@ -1,19 +1,18 @@
-"""From an observation in openpi's LIBERO format to one that the policy takes."""
+"""From an observation in openpi's format, that of its LIBERO example, to one that the policy takes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ript.models.pi0.dims import MAX_ASPECT, STATE_DIM
+from ript.models.pi0.dims import MAX_ASPECT
 from ript.models.pi0.norm_stats import NormStats
 from ript.serve.codec import MessageError
 
 IMAGE_KEYS = {"base_0_rgb": "observation/image", "left_wrist_0_rgb": "observation/wrist_image"}
-"""π0's camera name → key of a request. The images are upright: the client has turned LIBERO's by 180°."""
+"""π0's camera name → key of a request. The images are upright: the client has turned them."""
 STATE_KEY, PROMPT_KEY = "observation/state", "prompt"
-KEYS = (*IMAGE_KEYS.values(), STATE_KEY, PROMPT_KEY)
 MAX_STATE = 1e6
 """Metres and radians; far outside any robot, and safe in float32 after normalisation."""
 
@@ -28,24 +27,38 @@ class Request:
     image: dict[str, np.ndarray]
     """π0's camera name → (H, W, 3) uint8."""
     state: np.ndarray
-    """(8,) float64, raw: position (m), axis-angle (rad), finger positions (m)."""
+    """(S,) float64, raw; of LIBERO's robot position (m), axis-angle (rad), finger positions (m)."""
     prompt: str
 
     def to_pi0(self, norm_stats: NormStats) -> dict[str, Any]:
-        """What `ript.env_runner.pi0_runner_utils.libero_obs_to_pi0` makes of the same observation."""
+        """What the simulator's adapter makes of the same observation."""
         return {"image": self.image, "state": norm_stats.state.normalize(self.state), "prompt": self.prompt}
 
 
-def read_request(message: Mapping[str, Any], default_prompt: str | None) -> Request:
-    """Checks a message; `default_prompt` stands in for an absent prompt.
+@dataclass(frozen=True)
+class RequestReader:
+    """What the requests to one policy must hold."""
 
-    Raises MessageError naming the key and what is wrong with it.
-    """
-    unknown = sorted(set(message) - set(KEYS))
-    if unknown:
-        raise MessageError(f"unknown key {unknown[0]!r:.80}; valid: {', '.join(KEYS)}")
-    image = {name: _image(message, key) for name, key in IMAGE_KEYS.items()}
-    return Request(image, _state(message), _prompt(message, default_prompt))
+    cameras: Sequence[str]
+    """π0's names of the cameras that it looks through."""
+    state_dim: int
+    """S."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys of a request."""
+        return (*(IMAGE_KEYS[camera] for camera in self.cameras), STATE_KEY, PROMPT_KEY)
+
+    def read(self, message: Mapping[str, Any], default_prompt: str | None) -> Request:
+        """Checks a message; `default_prompt` stands in for an absent prompt.
+
+        Raises MessageError naming the key and what is wrong with it.
+        """
+        unknown = sorted(set(message) - set(self.keys))
+        if unknown:
+            raise MessageError(f"unknown key {unknown[0]!r:.80}; valid: {', '.join(self.keys)}")
+        image = {camera: _image(message, IMAGE_KEYS[camera]) for camera in self.cameras}
+        return Request(image, _state(message, self.state_dim), _prompt(message, default_prompt))
 
 
 def _image(message: Mapping[str, Any], key: str) -> np.ndarray:
@@ -66,15 +79,15 @@ def _image(message: Mapping[str, Any], key: str) -> np.ndarray:
     return np.array(image, order="C")  # torch wants memory that it could write to
 
 
-def _state(message: Mapping[str, Any]) -> np.ndarray:
+def _state(message: Mapping[str, Any], width: int) -> np.ndarray:
     value = message.get(STATE_KEY)
     if isinstance(value, list) and all(type(number) in (int, float) for number in value):
         message = {**message, STATE_KEY: np.array([float(number) for number in value])}
     elif isinstance(value, list):
         raise MessageError(f"{STATE_KEY} must be numbers, got {value!r:.80}")
     state = _array(message, STATE_KEY)
-    if state.dtype.kind not in "fiu" or state.shape != (STATE_DIM,):
-        raise MessageError(f"{STATE_KEY} must be numbers of shape ({STATE_DIM},), got {state.dtype} {state.shape}")
+    if state.dtype.kind not in "fiu" or state.shape != (width,):
+        raise MessageError(f"{STATE_KEY} must be numbers of shape ({width},), got {state.dtype} {state.shape}")
     state = state.astype(np.float64)
     if not (np.abs(state) <= MAX_STATE).all():
         raise MessageError(f"{STATE_KEY} holds NaN, Inf or a number beyond {MAX_STATE:g}: {state.tolist()}")

@@ -21,7 +21,7 @@ from websockets.http11 import Request as HttpRequest
 from websockets.http11 import Response
 
 from ript.serve.codec import MessageError, decode, encode
-from ript.serve.inference import LiberoInference
+from ript.serve.inference import PolicyInference
 from ript.serve.origins import is_allowed
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class PolicyServer:
 
     def __init__(
         self,
-        inference: LiberoInference,
+        inference: PolicyInference,
         max_message_bytes: int = 16 * 2**20,
         max_connections: int = 16,
         allowed_origins: Collection[str] = (),

@@ -4,7 +4,8 @@ A simulator is a folder here. Its `__init__.py` imports nothing of the simulator
 
     SUITES                   names of the suites that it knows
     PACKAGES                 names of the installed distributions that it needs
-    make_simulator(suite)    the suite, as `ript.env_runner.vec_env.Simulator`; what it needs is imported here
+    make_simulator(suite)    the suite, as `ript.env_runner.vec_env.Simulator`; what it needs is imported here, and a
+                             ValueError says how to install it
 """
 
 from __future__ import annotations
@@ -14,14 +15,10 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 import ript.simulators
 from ript.checks import one_of
 from ript.env_runner.vec_env import Simulator
-
-if TYPE_CHECKING:  # the collector's processes import this module, and need no network
-    from ript.env_runner.runner import Runner
 
 
 def suites() -> Sequence[str]:
@@ -39,13 +36,6 @@ def make_simulator(suite: str) -> Simulator:
     one_of("suite", suite, suites())
     simulator: Simulator = _folders()[suite].make_simulator(suite)
     return simulator
-
-
-def make_runner(benchmark_name: str, *args: Any, **options: Any) -> Runner:
-    """The runner on a suite of any simulator; see `Runner` for the arguments."""
-    from ript.env_runner.runner import Runner
-
-    return Runner(make_simulator(benchmark_name), *args, **options)
 
 
 @cache

@@ -97,7 +97,7 @@ class Trainer:
         self.log = RunLogger(self.run_dir, cfg, enabled=distributed.is_main)
         self.diagnostician = Diagnostician(self.run_dir, enabled=distributed.is_main)
         if distributed.is_main:
-            record_start(self.run_dir, self.step, distributed)
+            record_start(self.run_dir, self.step, distributed, self.parts.env_runner.simulator.packages)
         self.report = RunReport(self.run_dir, enabled=distributed.is_main and cfg.logging.report)
         self.memory = MemoryWatch()
 

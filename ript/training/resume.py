@@ -26,6 +26,7 @@ FIXED = (
     "algo.condition_mode",
     "algo.delta_actions",
     "algo.discrete_state_input",
+    "algo.cameras",
     "algo.normalization",
     "algo.freeze_vision_encoder",
     "algo.train_expert_only",

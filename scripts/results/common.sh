@@ -25,10 +25,10 @@ train() {
     "paths.run_name=$run" "training.n_steps=$steps" training.resume=auto rollout.enabled=false "$@")
 }
 
-# evaluate NAME POLICY EPISODES OPTION...: counts of a policy, in $folder/evaluation/NAME.
+# evaluate NAME POLICY EPISODES OPTION...: counts of a policy on the tasks of $suite, in $folder/evaluation/NAME.
 evaluate() {
   local name=$1 policy=$2 episodes=$3
   shift 3
-  "$venv/bin/python" -m ript.evaluation --suite libero_object --policy "$policy" --episodes "$episodes" \
+  "$venv/bin/python" -m ript.evaluation --suite "${suite:-libero_object}" --policy "$policy" --episodes "$episodes" \
     --out "$folder/evaluation/$name" "$@"
 }

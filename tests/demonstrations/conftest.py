@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ript.demonstrations.recording import Recording
+from ript.simulators.libero.expert.rows import images_of, row_of
 
 STATE_WIDTH = 20
 LANGUAGE = "put the bowl on the plate"
@@ -27,9 +28,9 @@ def _recording(number: int = 0, length: int = 12, image_every: int = 5) -> Recor
             "robot0_eye_in_hand_image": rng.integers(0, 256, (8, 8, 3), dtype=np.uint8),
         }
         if image_every and step % image_every == 0:
-            recording.add_image(observation)
+            recording.add_images(images_of(observation))
         action = rng.uniform(-1, 1, 7)
-        recording.add_step(rng.normal(size=STATE_WIDTH), observation, action, np.clip(action + 0.1, -1, 1))
+        recording.add_step(row_of(rng.normal(size=STATE_WIDTH), observation, action, np.clip(action + 0.1, -1, 1)))
     return recording
 
 

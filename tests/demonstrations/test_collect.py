@@ -14,18 +14,13 @@ import pytest
 from ript.algos.rl_optimizers.contexts import LAYOUT_SEED, ContextLoader
 from ript.demonstrations.collect import collect, parse_arguments
 from ript.demonstrations.demonstration_files import read_tries
+from ript.demonstrations.perturbation import DEMONSTRATION_SEED, NOISE_MEMORY, demonstration_seed, noise_steps
 from ript.demonstrations.reader import Demonstrations
+from ript.demonstrations.task_demonstrator import DemonstratorSettings
 from ript.env_runner.pi0_runner_utils import raw_state
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.env import LiberoEnv
-from ript.simulators.libero.expert.demonstrator import (
-    DEMONSTRATION_SEED,
-    NOISE_MEMORY,
-    Demonstrator,
-    DemonstratorSettings,
-    demonstration_seed,
-    noise_steps,
-)
+from ript.simulators.libero.expert.demonstrator import Demonstrator
 
 SUITE = "libero_spatial"
 
@@ -79,7 +74,7 @@ def test_labels_are_the_commands_with_the_noise_as_they_were_executed(recorded):
 
 
 def test_noise_has_the_level_and_the_memory_it_says():
-    steps = np.stack(list(itertools.islice(noise_steps(np.random.default_rng(0), 0.2), 20000)))
+    steps = np.stack(list(itertools.islice(noise_steps(np.random.default_rng(0), 0.2, 6), 20000)))
     assert steps.std() == pytest.approx(0.2, rel=0.03)
     assert steps[:100].std() == pytest.approx(0.2, rel=0.3)  # from the first step on
     lag = 5

@@ -132,3 +132,10 @@ def test_only_invalid_arguments_are_errors(
     with pytest.raises((ValueError, OSError), match=reason):
         report(parse_arguments(arguments))
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_masked_camera_needs_no_memory() -> None:
+    architecture = find_architecture("small")
+    both, one = (estimate(architecture, "full", Options(cameras=cameras)) for cameras in (2, 1))
+    assert one.parameters == both.parameters
+    assert one.prefix_cache < both.prefix_cache and one.activations < both.activations

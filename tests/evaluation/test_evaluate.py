@@ -33,14 +33,14 @@ from ript.simulators.libero.env import LiberoEnv
 @pytest.fixture(autouse=True)
 def _on_the_plane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "libero" not in request.node.name:
-        monkeypatch.setattr(evaluate, "make_runner", EvaluationRunner)
+        monkeypatch.setattr(evaluate, "SuiteRunner", EvaluationRunner)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tiny_policy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[EpisodeRecord]:
     folder = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "make_runner", EvaluationRunner)
+        patch.setattr(evaluate, "SuiteRunner", EvaluationRunner)
         main(command(tiny_policy_folder, folder))
     return read_log(folder)
 
@@ -154,7 +154,7 @@ def test_ctrl_c_leaves_a_summary_and_goes_on(
     uninterrupted: list[EpisodeRecord],
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr(evaluate, "make_runner", interrupting(KeyboardInterrupt(), after=3))
+        patch.setattr(evaluate, "SuiteRunner", interrupting(KeyboardInterrupt(), after=3))
         main(command(tiny_policy_folder, tmp_path))
     assert ended.value.code == 130
     assert "the same command goes on" in capsys.readouterr().err.splitlines()[-1]
@@ -167,7 +167,7 @@ def test_ctrl_c_leaves_a_summary_and_goes_on(
 def test_an_evaluation_that_ends_before_its_first_episode_says_so_and_claims_no_rate(
     tiny_policy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(evaluate, "make_runner", interrupting(KeyboardInterrupt(), after=0))
+    monkeypatch.setattr(evaluate, "SuiteRunner", interrupting(KeyboardInterrupt(), after=0))
     with pytest.raises(SystemExit), caplog.at_level("INFO"):
         main(command(tiny_policy_folder, tmp_path))
     assert "nothing was played" in caplog.text and "0/0" not in caplog.text
@@ -176,7 +176,7 @@ def test_an_evaluation_that_ends_before_its_first_episode_says_so_and_claims_no_
 def test_a_failed_simulator_ends_with_its_message_and_exit_code_1(
     tiny_policy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(evaluate, "make_runner", interrupting(WorkerError(1, "died with exit code 7"), after=5))
+    monkeypatch.setattr(evaluate, "SuiteRunner", interrupting(WorkerError(1, "died with exit code 7"), after=5))
     with pytest.raises(SystemExit) as ended:
         main(command(tiny_policy_folder, tmp_path))
     assert ended.value.code == 1

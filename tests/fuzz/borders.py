@@ -28,11 +28,13 @@ from ript.models.pi0.stats_source import find_stats
 from ript.models.pi0.usage import find_card
 from ript.models.pi0.weights_file import WeightsFile
 from ript.serve.codec import MessageError, decode, encode
-from ript.serve.observation import IMAGE_KEYS, PROMPT_KEY, STATE_KEY, read_request
-from ript.simulators.libero.egl import order_of_trial
+from ript.serve.observation import IMAGE_KEYS, PROMPT_KEY, STATE_KEY, RequestReader
+from ript.simulators.egl import order_of_trial
 from ript.storage.window_files import read_windows, write_windows
 from ript.storage.windows import Window
 from ript.training.checkpoint import VERSION, load_state
+
+READER = RequestReader(tuple(IMAGE_KEYS), state_dim=8)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def message_values(folder: Path) -> Callable[[random.Random], Any]:
         if isinstance(message, dict) and rng.random() < 0.3:
             message[rng.choice([*whole])] = msgpack.unpackb(encode({"a": rng.choice(arrays)}))["a"]
         with contextlib.suppress(UnicodeEncodeError, OverflowError):  # what no client can send
-            read_request(decode(msgpack.packb(message, unicode_errors="surrogatepass")), "do it")
+            READER.read(decode(msgpack.packb(message, unicode_errors="surrogatepass")), "do it")
 
     return read
 

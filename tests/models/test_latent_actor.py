@@ -58,11 +58,11 @@ def test_an_actor_is_rebuilt_from_the_shapes_of_its_file(rows: int) -> None:
 
 def test_the_width_of_what_it_reads_is_derived_or_checked() -> None:
     for given in (None, 40):
-        heads = Heads(HeadSettings(sampler="latent", add_value_head=True, dsrl_state_dim=given), 16, 32, 50)
+        heads = Heads(HeadSettings(sampler="latent", add_value_head=True, dsrl_state_dim=given), 16, 32, 50, 8)
         assert heads.latent_actor is not None and heads.latent_actor.width == 40
         assert heads.value is not None and heads.value.mlp[0].in_features == 40
     with pytest.raises(ValueError, match="dsrl_state_dim=8 is not valid: this model's is 40, 32 of the prefix and 8"):
-        Heads(HeadSettings(sampler="latent", dsrl_state_dim=8), 16, 32, 50)
+        Heads(HeadSettings(sampler="latent", dsrl_state_dim=8), 16, 32, 50, 8)
 
 
 @pytest.mark.parametrize(

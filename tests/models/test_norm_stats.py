@@ -73,3 +73,29 @@ def test_identity_leaves_numbers_as_they_are_and_needs_no_statistics(tmp_path: P
     raw = np.linspace(-3, 3, 7)
     np.testing.assert_array_equal(actions.normalize(raw), raw.astype(np.float32))
     np.testing.assert_array_equal(actions.unnormalize(raw), raw)
+
+
+def write_widths(path: Path, state: int, actions: int, padded: bool = False) -> Path:
+    def group(width: int) -> dict[str, list[float]]:
+        padding = [0.0] * (32 - width if padded else 0)
+        return {"mean": [0.1] * width + padding, "std": [0.5] * width + padding}
+
+    path.write_text(json.dumps({"norm_stats": {"state": group(state), "actions": group(actions)}}))
+    return path
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_statistics_say_how_wide_the_robots_state_and_actions_are(tmp_path: Path, padded: bool) -> None:
+    stats = NormStats.load(write_widths(tmp_path / "norm_stats.json", 5, 4, padded))
+    assert (stats.state.width, stats.actions.width) == (5, 4)
+    assert stats.actions.unnormalize(np.zeros((3, 4))).shape == (3, 4)
+
+
+def test_padded_and_plain_statistics_may_stand_side_by_side(tmp_path: Path) -> None:
+    stats = NormStats.load(write_stats(tmp_path / "norm_stats.json", mean=[0.1] * 7 + [0.0] * 25))
+    assert stats.actions.width == 7
+
+
+def test_identity_is_as_wide_as_the_statistics_that_it_does_not_need(tmp_path: Path) -> None:
+    path = write_widths(tmp_path / "norm_stats.json", 4, 4)
+    assert NormStats.load(path, "identity").actions.width == 4

@@ -52,7 +52,7 @@ def pages(chromium: Chrome, tiny_policy_folder: Path, tmp_path_factory: pytest.T
     folder = tmp_path_factory.mktemp("pages")
     run(planar_config(folder / "reported", tiny_policy_folder, *OPTIONS))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "make_runner", EvaluationRunner)
+        patch.setattr(evaluate, "SuiteRunner", EvaluationRunner)
         main(command(tiny_policy_folder, folder / "evaluated", "--videos", "1"))
     return {
         "Run reported": folder / "reported" / "report.html",

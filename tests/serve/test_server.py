@@ -23,16 +23,18 @@ from websockets.sync.client import connect
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.env_runner.pi0_runner_utils import actions_to_env, collate_observations, libero_obs_to_pi0
+from ript.models.pi0.preprocess import CAMERAS
 from ript.serve.__main__ import check_options, parse_arguments
 from ript.serve.codec import encode
-from ript.serve.inference import LiberoInference
-from ript.serve.observation import read_request
+from ript.serve.inference import PolicyInference
+from ript.serve.observation import RequestReader
 from ript.serve.server import PolicyServer
 
 pytestmark = pytest.mark.filterwarnings("ignore:connect:DeprecationWarning")  # the client's way of calling it
 
 Served = tuple[subprocess.Popen[str], int]
 Message = dict[str, Any]
+READER = RequestReader(CAMERAS, state_dim=8)
 SEED = 7  # of the `served` process
 
 
@@ -47,7 +49,7 @@ def health(port: int) -> str:
 
 def direct_actions(policy: PI0_OFT_Policy, observation: dict[str, np.ndarray], prompt: str, number: int) -> np.ndarray:
     """What the runner would execute."""
-    noise = LiberoInference(policy, seed=SEED).noise(number)
+    noise = PolicyInference(policy, seed=SEED).noise(number)
     prepared = collate_observations([libero_obs_to_pi0(observation, policy.norm_stats, prompt)])
     return actions_to_env(policy.select_action(prepared, noise=noise)[0].numpy(), policy.norm_stats, None)
 
@@ -67,10 +69,10 @@ def test_openpis_client_gets_the_actions_of_a_rollout(
 
 
 def test_delta_actions_are_added_to_the_start_state(tiny_policy: PI0_OFT_Policy, message: Message) -> None:
-    request = read_request(message, None)
-    absolute = LiberoInference(tiny_policy, seed=0).run(request, 0)
+    request = READER.read(message, None)
+    absolute = PolicyInference(tiny_policy, seed=0).run(request, 0)
     tiny_policy.card = replace(tiny_policy.card, delta_actions=True)
-    moved = LiberoInference(tiny_policy, seed=0).run(request, 0) - absolute
+    moved = PolicyInference(tiny_policy, seed=0).run(request, 0) - absolute
     np.testing.assert_allclose(moved, np.tile([*message["observation/state"][:6], 0], (50, 1)), atol=1e-9)
 
 
@@ -254,7 +256,7 @@ def test_stopping_drops_what_waits_and_ends_soon(serving: Callable[..., Any]) ->
 def test_a_policy_that_produces_nan_is_an_error_not_an_answer(tiny_policy: PI0_OFT_Policy, message: Message) -> None:
     tiny_policy.model.action_out_proj.bias.data.fill_(float("nan"))
     with pytest.raises(RuntimeError, match="NaN"):
-        LiberoInference(tiny_policy).run(read_request(message, None), 0)
+        PolicyInference(tiny_policy).run(READER.read(message, None), 0)
 
 
 @pytest.mark.parametrize(

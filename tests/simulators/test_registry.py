@@ -1,6 +1,7 @@
 import argparse
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import planar
@@ -9,13 +10,15 @@ import pytest
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.demonstrations import collect
 from ript.env_runner.runner import Runner
-from ript.simulators.registry import make_runner, make_simulator, suites
+from ript.simulators import metaworld
+from ript.simulators.registry import make_simulator, suites
+from ript.simulators.suite_runner import SuiteRunner
 
 
 def test_listing_the_suites_imports_no_simulator() -> None:
     code = (
         "import sys; from ript.simulators.registry import suites; assert 'libero_goal' in suites(); "
-        "print([m for m in ('mujoco', 'robosuite', 'libero') if m in sys.modules])"
+        "print([m for m in ('mujoco', 'robosuite', 'libero', 'metaworld') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -23,7 +26,8 @@ def test_listing_the_suites_imports_no_simulator() -> None:
 
 def test_every_suite_is_found_by_its_name() -> None:
     assert len(set(suites())) == len(suites())
-    for suite in suites():
+    installed = [suite for suite in suites() if find_spec("metaworld") or not suite.startswith("metaworld")]
+    for suite in installed:
         assert make_simulator(suite).benchmark.name == suite
 
 
@@ -34,8 +38,7 @@ def test_an_unknown_suite_is_refused_with_the_nearest_whatever_its_case(wrong: s
 
 
 def test_a_runner_takes_the_suite_and_its_own_arguments() -> None:
-    runner = make_runner("libero_goal", rollouts_per_env=3)
-    assert type(runner) is Runner
+    runner = SuiteRunner("libero_goal", rollouts_per_env=3)
     assert (runner.benchmark.name, runner.rollouts_per_env, runner.max_episode_length) == ("libero_goal", 3, 300)
 
 
@@ -53,5 +56,28 @@ def test_a_policy_that_looks_through_a_camera_that_is_not_there_is_refused(tiny_
             adapter.cameras = ("base_0_rgb",)
             return adapter
 
-    with pytest.raises(ValueError, match="planar has no camera for the policy's left_wrist_0_rgb"):
+    with pytest.raises(ValueError, match=r"planar has no camera for the policy's left_wrist_0_rgb; .*: base_0_rgb"):
         Runner(OneEyed()).check_policy(tiny_policy)
+
+
+@pytest.mark.parametrize("missing", ["metaworld", "packaging"])
+def test_a_simulator_that_is_not_installed_names_the_command_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.setattr(metaworld, "find_spec", lambda name: None if name == missing else find_spec("json"))
+    with pytest.raises(
+        ValueError, match=r"suite='metaworld_mt10' needs MetaWorld.*: pip install -e '\.\[metaworld\]'$"
+    ):
+        make_simulator("metaworld_mt10")
+
+
+def test_a_policy_of_another_robot_is_refused(tiny_policy: PI0_OFT_Policy) -> None:
+    class Narrow(planar.PlanarSimulator):
+        def make_adapter(self, *args: object) -> planar.PlanarAdapter:
+            adapter = super().make_adapter(*args)
+            adapter.state_dim, adapter.action_dim = 4, 4
+            return adapter
+
+    message = r"planar has a state of 4 and actions of 4 numbers, .* of 8 and 7; set norm_stats"
+    with pytest.raises(ValueError, match=message):
+        Runner(Narrow()).check_policy(tiny_policy)

@@ -12,7 +12,7 @@ from ript.algos.policies.pi0_oft_policy import EncodedObservation, PI0_OFT_Polic
 from ript.checks import in_range, one_of
 from ript.flow.path import path_sample, sample_time
 from ript.models.pi0.conditioning import POSITIVE, UNCONDITIONAL
-from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM
+from ript.models.pi0.dims import PADDED_DIM
 from ript.seeds import Word, entropy, torch_generator
 from ript.storage.batch import Batch
 from ript.storage.prefix_store import encode_windows
@@ -116,5 +116,5 @@ def branch_losses(
         return losses
     condition = torch.where(branch == 0, POSITIVE, UNCONDITIONAL)
     velocity = policy.model.velocity(encoded.prefix.take(row), encoded.state[row], x_t[row], draw.time[row], condition)
-    found = masked_flow_loss(velocity, u_t[row], is_pad[row], ACTION_DIM)
+    found = masked_flow_loss(velocity, u_t[row], is_pad[row], policy.action_dim)
     return losses.index_put((branch, row), found)

@@ -14,7 +14,7 @@ from ript.algos.policies.pi0_oft_policy import EncodedObservation, PI0_OFT_Polic
 from ript.checks import in_range
 from ript.flow.path import path_sample
 from ript.models.pi0.conditioning import POSITIVE
-from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM
+from ript.models.pi0.dims import PADDED_DIM
 from ript.storage.batch import Batch
 from ript.storage.prefix_store import encode_windows
 from ript.storage.windows import Window, stack_actions
@@ -80,7 +80,7 @@ class NFTLoss:
     ) -> None:
         """Keeps the velocities of a step's windows by the policy as it is now: the one that acted."""
         velocity, *_ = self._velocities(policy, batch, seed, None)
-        rows = zip(_keys(batch, seed), velocity[..., :ACTION_DIM].cpu(), strict=True)
+        rows = zip(_keys(batch, seed), velocity[..., : policy.action_dim].cpu(), strict=True)
         self._old.update(rows)
 
     def __call__(
@@ -90,8 +90,9 @@ class NFTLoss:
         velocity, u_t, is_pad = self._velocities(policy, batch, seed, encode)
         old = torch.stack([self._old[key] for key in _keys(batch, seed)]).to(velocity)
         advantages = torch.tensor([window.advantage for window in batch.windows], dtype=velocity.dtype)
-        now, goal = velocity[..., :ACTION_DIM], u_t[..., :ACTION_DIM]
-        found = nft_loss(now, old, goal, is_pad, advantages.to(velocity), ACTION_DIM, beta=self.nft_beta)
+        width = policy.action_dim
+        now, goal = velocity[..., :width], u_t[..., :width]
+        found = nft_loss(now, old, goal, is_pad, advantages.to(velocity), width, beta=self.nft_beta)
         weight = torch.from_numpy(batch.weight).to(velocity)
         return found._replace(total=weight * found.total)
 

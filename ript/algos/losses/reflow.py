@@ -11,7 +11,6 @@ from ript.algos.losses.flow_matching import masked_flow_loss
 from ript.algos.policies.pi0_oft_policy import EncodedObservation, PI0_OFT_Policy
 from ript.flow.path import path_sample, sample_time
 from ript.models.pi0.conditioning import POSITIVE
-from ript.models.pi0.dims import ACTION_DIM
 from ript.seeds import Word, entropy, torch_generator
 from ript.storage.batch import Batch
 from ript.storage.prefix_store import encode_windows
@@ -46,7 +45,7 @@ def reflow_loss(
     condition = torch.full(time.shape, POSITIVE, device=policy.device)
     velocity = policy.model.velocity(encoded.prefix, encoded.state, x_t, time, condition)
     is_pad = torch.zeros(velocity.shape[:2], dtype=torch.bool, device=policy.device)
-    found = masked_flow_loss(velocity, u_t, is_pad, ACTION_DIM)
+    found = masked_flow_loss(velocity, u_t, is_pad, policy.action_dim)
     return ReflowTerms(found, found.detach())
 
 

@@ -49,26 +49,26 @@ class Exploration:
         if self.noise_anneal is not None:
             self._check_annealing(self.noise_anneal)
         if self.sampler != "noise":
-            self._fixed(self.noise_level)
+            self._fixed(self.noise_level, ACTION_DIM)  # refuses what no sampler takes
 
     def at(self, iteration: int, policy: PI0_OFT_Policy) -> GaussianSteps:
         """The sampler of an iteration. Raises ValueError when the policy lacks the head that `noise` needs."""
         if self.sampler == "noise":
             if policy.heads.log_std is None:
                 raise ValueError("sampler=noise needs a policy with the head of its standard deviation")
-            return Noise(log_std=policy.heads.log_std, **self._steps())
+            return Noise(log_std=policy.heads.log_std, **self._steps(policy.action_dim))
         if self.noise_anneal is None:
-            return self._fixed(self.noise_level)
+            return self._fixed(self.noise_level, policy.action_dim)
         end, iterations = self.noise_anneal
-        return self._fixed(annealed_noise_level(iteration, self.noise_level, end, int(iterations)))
+        return self._fixed(annealed_noise_level(iteration, self.noise_level, end, int(iterations)), policy.action_dim)
 
-    def _fixed(self, noise_level: float) -> GaussianSteps:
-        return {"sde": Sde, "cps": Cps}[self.sampler](noise_level=noise_level, **self._steps())
+    def _fixed(self, noise_level: float, action_dim: int) -> GaussianSteps:
+        return {"sde": Sde, "cps": Cps}[self.sampler](noise_level=noise_level, **self._steps(action_dim))
 
-    def _steps(self) -> dict[str, Any]:
+    def _steps(self, action_dim: int) -> dict[str, Any]:
         chosen = {"joint_logprob": self.joint_logprob, "ignore_last": self.ignore_last}
         return {
-            "action_dim": ACTION_DIM,
+            "action_dim": action_dim,
             "num_steps": self.num_denoise_steps,
             "one_step_per_batch": self.one_step_per_batch,
             **{key: value for key, value in chosen.items() if value is not None},

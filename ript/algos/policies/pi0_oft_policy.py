@@ -18,7 +18,7 @@ from ript.flow.samplers import Chain, Ode
 from ript.models.pi0.checkpoint import Origin, load_model, save_model, start_lora
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.models.pi0.config import Kind, small_pi0_config
-from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM, STATE_DIM
+from ript.models.pi0.dims import PADDED_DIM
 from ript.models.pi0.folders import find_policy_folder
 from ript.models.pi0.guidance import branch_flow, guided_flow
 from ript.models.pi0.heads import Heads, HeadSettings
@@ -26,7 +26,7 @@ from ript.models.pi0.lora import LoraSettings, merge_lora
 from ript.models.pi0.modeling import HEADER_MODULES, Pi0FlowModel, Prefix
 from ript.models.pi0.norm_stats import MODES, Mode, NormStats
 from ript.models.pi0.policy_card import PolicyCard
-from ript.models.pi0.preprocess import CAMERAS, check_tokenizer, load_tokenizer, prepare_images, prepare_prompts
+from ript.models.pi0.preprocess import check_tokenizer, load_tokenizer, prepare_images, prepare_prompts
 from ript.models.pi0.stats_source import StatsSource, find_stats
 from ript.models.pi0.usage import KEYS, CardSource, find_card
 
@@ -43,7 +43,7 @@ class PreparedObservation:
     """A batch of observations as tensors on the policy's device."""
 
     images: Tensor
-    """(B, 2, 3, S, S) in [-1, 1], in the order of `CAMERAS`."""
+    """(B, cameras, 3, S, S) in [-1, 1], one for each of the card's cameras."""
     tokens: Tensor
     """(B, L) token ids."""
     token_mask: Tensor
@@ -77,6 +77,8 @@ class PI0_OFT_Policy:
             nothing: true with π0 and false with π0.5.
         discrete_state_input: π0.5 only: the state is part of the prompt; None is what the checkpoint says. LeRobot's
             π0.5 always has it there; openpi's say nothing: false, as in its LIBERO configuration.
+        cameras: π0's names of the cameras that it looks through; others are masked. None is what the checkpoint says.
+            openpi's say nothing: the scene's and the left wrist's, as in its LIBERO configuration.
         normalization: of state and actions: `z_score`, `quantile`, `min_max` or `identity`; None is what the checkpoint
             says. openpi's say nothing: z-score with π0, quantiles with π0.5.
         freeze_vision_encoder: no gradient for the vision tower.
@@ -119,6 +121,7 @@ class PI0_OFT_Policy:
         condition_mode: str = "concat",
         delta_actions: bool | None = None,
         discrete_state_input: bool | None = None,
+        cameras: Sequence[str] | None = None,
         normalization: Mode | None = None,
         freeze_vision_encoder: bool = False,
         train_expert_only: bool = False,
@@ -150,7 +153,10 @@ class PI0_OFT_Policy:
         if random_weights and pretrained_path is not None:
             raise ValueError("random_weights=True is not valid with pretrained_path: it is for the small π0")
         found = self._find_card(condition_mode, random_weights, settings).choose(
-            delta_actions=delta_actions, discrete_state_input=discrete_state_input, normalization=normalization
+            delta_actions=delta_actions,
+            discrete_state_input=discrete_state_input,
+            cameras=cameras,
+            normalization=normalization,
         )
         self.card = found.card
         self.stats = find_stats(self.folder, Path(norm_stats_path).expanduser() if norm_stats_path else None)
@@ -173,7 +179,7 @@ class PI0_OFT_Policy:
         if vision_checkpointing:
             self.model.checkpoint_vision()
         widths = self.model.expert_hidden_size, self.model.prefix_width
-        self.heads = Heads(heads or HeadSettings(), *widths, self.chunk_size)
+        self.heads = Heads(heads or HeadSettings(), *widths, self.chunk_size, self.state_dim)
         self.heads.load(self.folder)
         self._prepare_training()
         if compile:
@@ -195,6 +201,16 @@ class PI0_OFT_Policy:
         return self.model.architecture.chunk_size
 
     @property
+    def state_dim(self) -> int:
+        """Numbers of the robot's state."""
+        return self.norm_stats.state.width
+
+    @property
+    def action_dim(self) -> int:
+        """Numbers of an action, A."""
+        return self.norm_stats.actions.width
+
+    @property
     def open_loop(self) -> int:
         """Executed steps per inference, where nothing else is asked for."""
         return min(self.card.open_loop or self.chunk_size, self.chunk_size)
@@ -206,10 +222,11 @@ class PI0_OFT_Policy:
 
     def prepare(self, observation: Mapping[str, Any]) -> PreparedObservation:
         """A collated observation (see `ript.env_runner.pi0_runner_utils`) → tensors on the device."""
-        missing = [name for name in CAMERAS if name not in observation["image"]]
+        cameras = self.card.cameras
+        missing = [name for name in cameras if name not in observation["image"]]
         if missing:
             raise KeyError(f"observation lacks images {missing}; it has {sorted(observation['image'])}")
-        images = [prepare_images(observation["image"][name], self.image_size, self.device) for name in CAMERAS]
+        images = [prepare_images(observation["image"][name], self.image_size, self.device) for name in cameras]
         values = np.asarray(observation["state"], np.float32)
         in_prompt = values if self.card.discrete_state_input else None
         tokens, mask = prepare_prompts(
@@ -243,7 +260,7 @@ class PI0_OFT_Policy:
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """A batch of observations → normalised action chunks (B, chunk_size, 7); the short form of `act`.
+        """A batch of observations → normalised action chunks (B, chunk_size, A); the short form of `act`.
 
         `noise` is drawn from `generator` when absent.
         """
@@ -278,7 +295,7 @@ class PI0_OFT_Policy:
         critic = self._critic(encoded) if cfg_scale == 1.0 and is_positive is None else None
         noise, latent = self._steer(encoded, noise.to(self.device))
         decision = decide(sampler, flow, noise, generators, critic)
-        decision = decision._replace(actions=decision.actions[..., :ACTION_DIM])
+        decision = decision._replace(actions=decision.actions[..., : self.action_dim])
         if latent is not None:
             decision = decision._replace(latent=latent, value=self.score_latent(latent.features, latent.noise).value)
         if self.verbose:
@@ -303,7 +320,7 @@ class PI0_OFT_Policy:
         actor = self.heads.latent_actor
         if actor is None:
             return noise, None
-        latent = actor.draw(torch.cat([encoded.prefix.pooled, encoded.state[:, :STATE_DIM]], dim=1), noise)
+        latent = actor.draw(torch.cat([encoded.prefix.pooled, encoded.state[:, : self.state_dim]], dim=1), noise)
         return latent.noise.expand_as(noise), latent if self.heads.trains_latent else None
 
     def value(self, encoded: EncodedObservation, x_t: Tensor, time: Tensor) -> Tensor:

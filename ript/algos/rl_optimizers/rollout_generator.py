@@ -32,7 +32,7 @@ class RolloutGenerator:
     """Collects `demo_batch_size` groups of `rloo_batch_size` rollouts per rank and step.
 
     Args:
-        env_runner: a runner with `create_env`, `run_policy_in_env`, `close`, `benchmark` (see `Pi0LiberoRunner`).
+        env_runner: a runner with `create_env`, `run_policy_in_env`, `close`, `benchmark` (see `Runner`).
         rloo_batch_size: K, rollouts per group.
         demo_batch_size: groups per step and rank.
         enable_dynamic_sampling: drop groups whose rewards are all equal, and draw further contexts instead.

@@ -1,9 +1,7 @@
 """Widths of states and actions. Apart from the network's configuration: simulator processes need them without torch."""
 
-STATE_DIM = 8
-"""End-effector position (3), its axis-angle (3), the two finger positions."""
-ACTION_DIM = 7
-"""Translation (3), axis-angle rotation (3), gripper."""
+STATE_DIM, ACTION_DIM = 8, 7
+"""Widths of the robot's state and actions where nothing says them: those of the π0 policies that other tools train."""
 PADDED_DIM = 32
 """Width of states and actions inside the network; what lies beyond the robot's own dimensions is zero."""
 MAX_ASPECT = 8

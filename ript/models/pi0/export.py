@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from ript.models.pi0.checkpoint import Origin, file_tensors
 from ript.models.pi0.config import GEMMA_VARIANTS, Pi0Architecture, public_architecture
-from ript.models.pi0.dims import ACTION_DIM, PADDED_DIM, STATE_DIM
+from ript.models.pi0.dims import PADDED_DIM
 from ript.models.pi0.folders import CONFIG, NETWORK, WEIGHTS
 from ript.models.pi0.layouts import LEROBOT, OPENPI, TEXT_EMBEDDING, VARIANTS, Layout
 from ript.models.pi0.lerobot import ACTION, MODES, POSTPROCESSOR, PREPROCESSOR, STATE
@@ -21,9 +21,9 @@ from ript.models.pi0.weights_file import apply_umask, write_weights
 
 OPENPI_STATS = Path("assets/physical-intelligence/libero/norm_stats.json")
 PROMPT_TOKENS = {"pi0": 48, "pi05": 200}
-IMAGES = ("observation.images.image", "observation.images.image2")
-"""LeRobot's names of LIBERO's cameras: the scene's, the wrist's."""
-ACTION_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
+IMAGES = {"base_0_rgb": "observation.images.image", "left_wrist_0_rgb": "observation.images.image2"}
+"""π0's name of a camera → LeRobot's."""
+POSE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw")
 
 
 def write_openpi(
@@ -52,8 +52,10 @@ def write_openpi(
     )
 
 
-def write_lerobot(folder: Path, model: Pi0FlowModel, origin: Origin, card: PolicyCard, content: dict[str, Any]) -> str:
-    """Writes LeRobot's folder; `content` is the statistics file. Returns one line about what was written.
+def write_lerobot(
+    folder: Path, model: Pi0FlowModel, origin: Origin, card: PolicyCard, stats: NormStats, content: dict[str, Any]
+) -> str:
+    """Writes LeRobot's folder; `content` is the statistics file that `stats` are of. Returns one line about it.
 
     Raises ValueError for a π0.5 without the state in its prompt.
     """
@@ -63,14 +65,15 @@ def write_lerobot(folder: Path, model: Pi0FlowModel, origin: Origin, card: Polic
             "LeRobot's π0.5 has the state in its prompt, and this one has not; --discrete-state-input if that is wrong"
         )
     _write_network(folder, model, origin, LEROBOT)
-    _write_json(folder / CONFIG, _lerobot_config(model.architecture, card))
+    _write_json(folder / CONFIG, _lerobot_config(model.architecture, card, stats))
     statistics = content.get("norm_stats", {})
     tensors = {
         f"{feature}.{key}": torch.tensor(values, dtype=torch.float32)[:width]
-        for feature, group, width in ((STATE, "state", STATE_DIM), (ACTION, "actions", ACTION_DIM))
+        for feature, group, width in ((STATE, "state", stats.state.width), (ACTION, "actions", stats.actions.width))
         for key, values in statistics.get(group, {}).items()
     }
-    for name, steps in ((PREPROCESSOR, _inputs(model.architecture, card)), (POSTPROCESSOR, _outputs(card))):
+    pipelines = ((PREPROCESSOR, _inputs(model.architecture, card, stats)), (POSTPROCESSOR, _outputs(card, stats)))
+    for name, steps in pipelines:
         pipeline = name.removesuffix(".json")
         for number, step in enumerate(steps):
             if step["registry_name"] in ("normalizer_processor", "unnormalizer_processor") and tensors:
@@ -112,24 +115,32 @@ def _norm_map(card: PolicyCard) -> dict[str, str]:
     return {"VISUAL": "IDENTITY", "STATE": names[state], "ACTION": names[card.normalization]}
 
 
-def _features(size: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    inputs: dict[str, Any] = {name: {"type": "VISUAL", "shape": [3, size, size]} for name in IMAGES}
-    inputs[STATE] = {"type": "STATE", "shape": [STATE_DIM]}
-    return inputs, {ACTION: {"type": "ACTION", "shape": [ACTION_DIM]}}
+def _input_features(size: int, card: PolicyCard, stats: NormStats) -> dict[str, Any]:
+    inputs: dict[str, Any] = {IMAGES[name]: {"type": "VISUAL", "shape": [3, size, size]} for name in card.cameras}
+    return {**inputs, STATE: {"type": "STATE", "shape": [stats.state.width]}}
 
 
-def _lerobot_config(sizes: Pi0Architecture, card: PolicyCard) -> dict[str, Any]:
+def _output_features(stats: NormStats) -> dict[str, Any]:
+    return {ACTION: {"type": "ACTION", "shape": [stats.actions.width]}}
+
+
+def _action_names(stats: NormStats) -> list[str]:
+    """What relative actions are told by: the last is the gripper's."""
+    others = stats.actions.width - 1
+    return [*(POSE_NAMES[:others] if others <= len(POSE_NAMES) else map(str, range(others))), "gripper"]
+
+
+def _lerobot_config(sizes: Pi0Architecture, card: PolicyCard, stats: NormStats) -> dict[str, Any]:
     """Relative actions are named only where they are used: earlier versions of LeRobot do not know the keys."""
-    inputs, outputs = _features(sizes.vision.image_size)
     relative = {
         "use_relative_actions": True,
         "relative_exclude_joints": ["gripper"],
-        "action_feature_names": list(ACTION_NAMES),
+        "action_feature_names": _action_names(stats),
     }
     return {
         "type": sizes.kind,
-        "input_features": inputs,
-        "output_features": outputs,
+        "input_features": _input_features(sizes.vision.image_size, card, stats),
+        "output_features": _output_features(stats),
         **_variants(sizes),
         "dtype": "float32",
         "chunk_size": sizes.chunk_size,
@@ -142,11 +153,11 @@ def _lerobot_config(sizes: Pi0Architecture, card: PolicyCard) -> dict[str, Any]:
     }
 
 
-def _inputs(sizes: Pi0Architecture, card: PolicyCard) -> list[dict[str, Any]]:
+def _inputs(sizes: Pi0Architecture, card: PolicyCard, stats: NormStats) -> list[dict[str, Any]]:
     """LeRobot's steps from an observation to the network. π0.5 digitises the normalised state, so that comes first."""
-    inputs, outputs = _features(sizes.vision.image_size)
-    relative = {"enabled": True, "exclude_joints": ["gripper"], "action_names": list(ACTION_NAMES)}
-    normalizer = _step("normalizer_processor", eps=1e-8, features={**inputs, **outputs}, norm_map=_norm_map(card))
+    features = {**_input_features(sizes.vision.image_size, card, stats), **_output_features(stats)}
+    relative = {"enabled": True, "exclude_joints": ["gripper"], "action_names": _action_names(stats)}
+    normalizer = _step("normalizer_processor", eps=1e-8, features=features, norm_map=_norm_map(card))
     prompt = "pi05_prepare_state_tokenizer_processor_step" if sizes.kind == "pi05" else "pi0_new_line_processor"
     tokenizer = _step(
         "tokenizer_processor",
@@ -168,11 +179,10 @@ def _inputs(sizes: Pi0Architecture, card: PolicyCard) -> list[dict[str, Any]]:
     ]
 
 
-def _outputs(card: PolicyCard) -> list[dict[str, Any]]:
+def _outputs(card: PolicyCard, stats: NormStats) -> list[dict[str, Any]]:
     """LeRobot's steps from the network's actions to the robot's."""
-    features = {ACTION: {"type": "ACTION", "shape": [ACTION_DIM]}}
     return [
-        _step("unnormalizer_processor", eps=1e-8, features=features, norm_map=_norm_map(card)),
+        _step("unnormalizer_processor", eps=1e-8, features=_output_features(stats), norm_map=_norm_map(card)),
         *([_step("absolute_actions_processor", enabled=True)] if card.delta_actions else []),
         _step("device_processor", device="cpu", float_dtype=None),
     ]

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ript.checks import one_of, whole_number
-from ript.models.pi0.dims import PADDED_DIM, STATE_DIM
+from ript.models.pi0.dims import PADDED_DIM
 from ript.models.pi0.folders import LATENT_ACTOR
 from ript.models.pi0.latent_actor import LatentActor
 from ript.models.pi0.weights_file import apply_umask
@@ -126,18 +126,19 @@ class Heads(nn.Module):
         settings: which.
         expert_width, prefix_width: of the tokens that they read.
         chunk_size: actions H per chunk.
+        state_dim: numbers of the robot's state.
 
     Raises ValueError for a `dsrl_state_dim` that is not the model's.
     """
 
-    def __init__(self, settings: HeadSettings, expert_width: int, prefix_width: int, chunk_size: int):
+    def __init__(self, settings: HeadSettings, expert_width: int, prefix_width: int, chunk_size: int, state_dim: int):
         super().__init__()
         self.settings, self.chunk_size = settings, chunk_size
-        self.latent_width = prefix_width + STATE_DIM
+        self.latent_width = prefix_width + state_dim
         if settings.dsrl_state_dim not in (None, self.latent_width):
             raise ValueError(
                 f"dsrl_state_dim={settings.dsrl_state_dim} is not valid: this model's is {self.latent_width}, "
-                f"{prefix_width} of the prefix and {STATE_DIM} of the state; null takes it"
+                f"{prefix_width} of the prefix and {state_dim} of the state; null takes it"
             )
         self.value: ValueHead | None = None
         self.log_std: LogStdHead | None = None

@@ -10,8 +10,8 @@ from torch import Tensor
 from ript.checks import one_of, whole_number
 from ript.json_files import read_json
 from ript.models.pi0.config import Kind
-from ript.models.pi0.dims import ACTION_DIM
 from ript.models.pi0.norm_stats import Mode
+from ript.models.pi0.preprocess import CAMERAS
 from ript.models.pi0.weights_file import WeightsFile
 
 MODES: dict[str, Mode] = {
@@ -47,6 +47,7 @@ def read_usage(path: Path, config: Mapping[str, Any], kind: Kind) -> Usage:
         state, actions = modes["STATE"], modes["ACTION"]
         return {
             "delta_actions": _relative(config),
+            "cameras": _cameras(config),
             "discrete_state_input": (kind == "pi05", f"LeRobot's {kind}"),
             "normalization": actions,
             "state_normalization": (None if state[0] == actions[0] else state[0], state[1]),
@@ -74,16 +75,24 @@ def _relative(config: Mapping[str, Any]) -> tuple[bool, str]:
     relative = config["use_relative_actions"]
     one_of("use_relative_actions", relative, (True, False))
     names = config.get("action_feature_names")
-    if relative and isinstance(names, list) and len(names) == ACTION_DIM:
+    if relative and isinstance(names, list) and names:
         excluded = config.get("relative_exclude_joints") or []
         if not isinstance(excluded, list) or not all(isinstance(part, str) for part in excluded):
             raise ValueError(f"relative_exclude_joints={excluded!r} is not valid: must be a list of names")
         absolute = [i for i, name in enumerate(names) if any(part in str(name) for part in excluded)]
-        if absolute != [ACTION_DIM - 1]:
+        if absolute != [len(names) - 1]:
             raise ValueError(
                 f"relative_exclude_joints={excluded!r} is not valid: of {names} it must leave the last, and only it"
             )
     return relative, "config.json"
+
+
+def _cameras(config: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+    """A policy of one image looks through the first camera alone; LeRobot masks the others."""
+    features = config.get("input_features")
+    values = features.values() if isinstance(features, dict) else ()
+    images = [value for value in values if isinstance(value, dict) and value.get("type") == "VISUAL"]
+    return (CAMERAS[:1], "config.json") if len(images) == 1 else (CAMERAS, "default")
 
 
 def _open_loop(config: Mapping[str, Any]) -> tuple[int | None, str]:

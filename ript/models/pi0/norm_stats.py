@@ -36,6 +36,11 @@ class Normalizer:
     mode: Mode
 
     @property
+    def width(self) -> int:
+        """D."""
+        return len(self.offset)
+
+    @property
     def bound(self) -> float:
         """Data of these statistics hardly ever lie beyond ±this: 5 standard deviations, about 2 if q01, q99 are ±1."""
         return _BOUNDS[self.mode]
@@ -70,7 +75,7 @@ class Normalizer:
 
 @dataclass(frozen=True)
 class NormStats:
-    """The normalisers of one robot: `state` (8) and `actions` (7)."""
+    """The normalisers of one robot's state and actions. How wide they are, such as 8 and 7, is what the file says."""
 
     state: Normalizer
     actions: Normalizer
@@ -90,19 +95,26 @@ class NormStats:
     ) -> "NormStats":
         """The normalisers that the content of a statistics file gives.
 
-        `mode` is that of the actions, and of the state where `state_mode` is None. Warns of dimensions without
-        spread. Raises ValueError naming `path` and the key that is missing, of the wrong width, not finite, or
-        negative where it is a spread.
+        `mode` is that of the actions, and of the state where `state_mode` is None. Statistics padded to the network's
+        width, as openpi may write them, are cut to the dimensions that are not all zero. Warns of dimensions without
+        spread. Raises ValueError naming `path` and the key that is missing, of another width than the others, not
+        finite, or negative where it is a spread.
         """
         state = _normalizer(path, content, "state", STATE_DIM, state_mode or mode)
         return cls(state, _normalizer(path, content, "actions", ACTION_DIM, mode))
 
 
-def _normalizer(path: Path, content: Mapping[str, Any], group: str, width: int, mode: Mode) -> Normalizer:
+def _normalizer(path: Path, content: Mapping[str, Any], group: str, default_width: int, mode: Mode) -> Normalizer:
     if mode == "identity":
+        width = _identity_width(content, group) or default_width
         return Normalizer(np.zeros(width), np.ones(width), mode)
     low_key, high_key = _KEYS[mode]
-    low, high = (_vector(path, content, group, key, width) for key in (low_key, high_key))
+    low, high = (_vector(path, content, group, key) for key in (low_key, high_key))
+    width = _robot_width(low, high)
+    for key, vector in ((low_key, low), (high_key, high)):
+        if len(vector) not in (width, PADDED_DIM):
+            raise ValueError(f"{path}: norm_stats.{group}.{key} has shape {vector.shape}, expected ({width},)")
+    low, high = low[:width], high[:width]
     spread = high if mode == "z_score" else high - low
     if (spread < 0).any():
         problem = "negative" if mode == "z_score" else f"below {low_key}"
@@ -119,11 +131,32 @@ def _normalizer(path: Path, content: Mapping[str, Any], group: str, width: int, 
     return Normalizer(low, spread + EPSILON, mode)
 
 
+def _robot_width(low: np.ndarray, high: np.ndarray) -> int:
+    """How many of the dimensions are the robot's: all, but for the zeros at the end of padded statistics."""
+    if len(high) != PADDED_DIM:
+        return len(high)
+    used = np.abs(high) > EPSILON
+    if len(low) == PADDED_DIM:
+        used |= np.abs(low) > EPSILON
+    return int(np.flatnonzero(used).max(initial=0)) + 1
+
+
+def _identity_width(content: Mapping[str, Any], group: str) -> int | None:
+    """The width of the group's statistics, which identity does not need, if there are any."""
+    node: Any = content
+    for step in ("norm_stats", group):
+        node = node.get(step) if isinstance(node, dict) else None
+    vectors = node.values() if isinstance(node, dict) else ()
+    widths = {len(vector) for vector in vectors if isinstance(vector, list) and 0 < len(vector) < PADDED_DIM}
+    return widths.pop() if len(widths) == 1 else None
+
+
 def _dimensions(chosen: np.ndarray) -> str:
     return ", ".join(map(str, np.flatnonzero(chosen)))
 
 
-def _vector(path: Path, content: Mapping[str, Any], group: str, key: str, width: int) -> np.ndarray:
+def _vector(path: Path, content: Mapping[str, Any], group: str, key: str) -> np.ndarray:
+    """One statistic (D,) float64."""
     node: Any = content
     for step in ("norm_stats", group, key):
         if not isinstance(node, dict) or step not in node:
@@ -134,8 +167,8 @@ def _vector(path: Path, content: Mapping[str, Any], group: str, key: str, width:
         vector = np.asarray(node, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} is not a list of numbers") from error
-    if vector.shape not in ((width,), (PADDED_DIM,)):
-        raise ValueError(f"{name} has shape {vector.shape}, expected ({width},) or ({PADDED_DIM},)")
-    if not np.isfinite(vector[:width]).all():
+    if vector.ndim != 1 or not 0 < len(vector) <= PADDED_DIM:
+        raise ValueError(f"{name} has shape {vector.shape}, expected (D,) with D up to {PADDED_DIM}")
+    if not np.isfinite(vector).all():
         raise ValueError(f"{name} holds NaN or Inf")
-    return vector[:width]
+    return vector

@@ -12,10 +12,11 @@ from ript.models.pi0.config import Kind
 from ript.models.pi0.folders import POLICY
 from ript.models.pi0.lora import LoraSettings
 from ript.models.pi0.norm_stats import MODES, Mode
+from ript.models.pi0.preprocess import CAMERAS
 
 SCHEMA_VERSION = 1
-_LATER = {"state_normalization", "open_loop"}
-"""Keys that cards of earlier versions lack."""
+_LATER = {"state_normalization": None, "open_loop": None, "cameras": list(CAMERAS)}
+"""Keys that cards of earlier versions lack, and what they meant."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,14 @@ class PolicyCard:
 
     condition_mode: str
     delta_actions: bool = False
-    """The first six action dimensions are relative to the chunk's start state."""
+    """All action dimensions but the last, the gripper's, are relative to the chunk's start state."""
     normalization: Mode = "z_score"
     """Of the actions, and of the state unless `state_normalization` says another."""
     state_normalization: Mode | None = None
     discrete_state_input: bool = False
     """π0.5: the state is written into the prompt."""
+    cameras: tuple[str, ...] = CAMERAS
+    """π0's names of the cameras that it looks through, in the order of `CAMERAS`."""
     open_loop: int | None = None
     """Executed steps per inference where nothing else is asked for; None is the whole chunk."""
     lora: LoraSettings | None = None
@@ -54,6 +57,13 @@ class PolicyCard:
     sha256: dict[str, str] = field(default_factory=dict)
     """File name → SHA-256 of the folder's weights."""
     schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for cameras that π0 has not, or none."""
+        if not self.cameras or tuple(name for name in CAMERAS if name in self.cameras) != tuple(self.cameras):
+            raise ValueError(
+                f"cameras={list(self.cameras)} is not valid: one or more, in this order: {', '.join(CAMERAS)}"
+            )
 
     @classmethod
     def for_foreign(cls, kind: Kind, condition_mode: str) -> "PolicyCard":
@@ -72,7 +82,7 @@ def read_policy_card(folder: Path) -> PolicyCard:
     path = folder / POLICY
     content = read_json(path)
     expected = set(PolicyCard.__dataclass_fields__)
-    content = dict.fromkeys(_LATER) | content
+    content = _LATER | content
     if set(content) != expected:
         raise ValueError(f"{path}: keys must be {sorted(expected)}, got {sorted(content)}")
     valid = {
@@ -90,12 +100,17 @@ def read_policy_card(folder: Path) -> PolicyCard:
         whole_number("open_loop", content["open_loop"], 1)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if not isinstance(content["cameras"], list):
+        raise ValueError(f"{path}: cameras must be a list of names")
     if not isinstance(content["sha256"], dict):
         raise ValueError(f"{path}: sha256 must map file names to checksums")
     if (content["lora"] is None) != (content["base"] is None):
         raise ValueError(f"{path}: lora and base belong together")
     lora, base = (_record(path, content, key, kind) for key, kind in (("lora", LoraSettings), ("base", BaseWeights)))
-    return PolicyCard(**{**content, "lora": lora, "base": base})
+    try:
+        return PolicyCard(**{**content, "lora": lora, "base": base, "cameras": tuple(content["cameras"])})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _record(path: Path, content: Mapping[str, Any], key: str, kind: Any) -> Any:

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 CAMERAS = ("base_0_rgb", "left_wrist_0_rgb")
-"""The cameras of a LIBERO robot, by π0's names; its third, the right wrist, is left out (equal to masking it)."""
+"""The cameras that a policy may look through, by π0's names, in the order in which the network reads them. π0's third,
+the right wrist, is none of them. A camera that a robot lacks is left out, which is equal to masking it in attention."""
 BOS, PAD = 2, 0
 
 

@@ -12,7 +12,7 @@ from ript.models.pi0.layouts import detect_kind
 from ript.models.pi0.policy_card import PolicyCard, read_policy_card
 from ript.models.pi0.weights_file import WeightsFile
 
-KEYS = ("delta_actions", "discrete_state_input", "normalization", "state_normalization", "open_loop")
+KEYS = ("delta_actions", "cameras", "discrete_state_input", "normalization", "state_normalization", "open_loop")
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,15 @@ class CardSource:
         """With the options that a user has set (those that are not None)."""
         chosen = {key: value for key, value in options.items() if value is not None}
         said_by = self.said_by | dict.fromkeys(chosen, "option")
+        if "cameras" in chosen:
+            chosen["cameras"] = tuple(chosen["cameras"])
         if "normalization" in chosen:
             chosen["state_normalization"] = None  # one option for both
         return CardSource(replace(self.card, **chosen), said_by)
 
     def __str__(self) -> str:
         """One line: `delta_actions=True (config.json), …`."""
-        values = {key: getattr(self.card, key) for key in KEYS}
+        values = {key: getattr(self.card, key) for key in KEYS} | {"cameras": "+".join(self.card.cameras)}
         return ", ".join(f"{k}={v} ({self.said_by[k]})" for k, v in values.items() if v is not None)
 
 

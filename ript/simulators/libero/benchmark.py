@@ -46,6 +46,9 @@ class LiberoBenchmark:
     max_episode_length: int
     """Control steps after which an episode counts as failed."""
 
+    num_steps_wait = 10
+    """Steps in which objects settle, as in the official evaluation."""
+
     def __init__(self, name: str) -> None:
         if name not in SUITE_MAX_STEPS:
             raise ValueError(_unknown("LIBERO suite", name, list(SUITE_MAX_STEPS)))

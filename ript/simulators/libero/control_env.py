@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ript.simulators.libero.egl import DEVICE, choose_egl_device
+from ript.simulators.egl import DEVICE, choose_egl_device
 from ript.simulators.libero.layout import until_placed
-from ript.simulators.libero.rendering import configure_rendering
+from ript.simulators.rendering import configure_rendering
 
 
 class CameraGate:
@@ -42,9 +42,6 @@ class _NoMacroAdvice(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return "macro" not in record.getMessage()
-
-
-logging.getLogger("OpenGL.acceleratesupport").setLevel(logging.WARNING)  # it announces what is not installed
 
 
 def make_control_env(bddl_file: str, image_size: int, render_images: bool) -> Any:

@@ -15,9 +15,9 @@ from ript.models.pi0.norm_stats import NormStats
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.env import LiberoEnv
 from ript.simulators.libero.expert.demonstrator import Demonstrator
-from ript.simulators.libero.rendering import configure_rendering
 from ript.simulators.libero.suites import PACKAGES
 from ript.simulators.libero.task_attributes import task_attributes
+from ript.simulators.rendering import configure_rendering
 
 
 class LiberoSimulator:

@@ -8,7 +8,7 @@ import pytest
 
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.env import AGENTVIEW, CAMERAS, PROPRIOCEPTION, LiberoEnv
-from ript.simulators.libero.rendering import configure_rendering
+from ript.simulators.rendering import configure_rendering
 
 SUITE, TASK = "libero_spatial", 5  # the bowl stands on a ramekin
 SIZE = 64

@@ -4,43 +4,19 @@ from __future__ import annotations
 
 import itertools
 import time
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from ript.demonstrations.demonstration_files import Try, write_part
+from ript.demonstrations.perturbation import NOISE_LEVELS, demonstration_seed, noise_steps
 from ript.demonstrations.recording import Recording
 from ript.demonstrations.task_demonstrator import DemonstratorSettings
 from ript.env_runner.vec_env import Render
 from ript.seeds import Word, numpy_generator
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.env import LiberoEnv
-
-DEMONSTRATION_SEED = 3_000_000_000
-"""Scene seeds of demonstrations start here and stay below 2³². Evaluation's are below 10⁶, those of training contexts
-(`contexts.LAYOUT_SEED`) below 10⁶ + 2³¹: no demonstration shows a layout that is drawn there."""
-
-NOISE_LEVELS = (0.0, 0.05, 0.1, 0.2)
-"""Standard deviations of the noise on the first six action dimensions, one drawn for each episode."""
-NOISE_MEMORY = 0.9
-"""How much of a step's noise is still there at the next: it pushes the hand off its way for about ten steps, and the
-expert's answer is smooth. Independent noise of the same effect makes actions jitter, which a policy cannot predict."""
-
-
-def noise_steps(rng: np.random.Generator, level: float) -> Iterator[np.ndarray]:
-    """Endless noise (6,): a stationary first-order autoregressive process of standard deviation `level`."""
-    noise = rng.standard_normal(6)
-    while True:
-        yield level * noise
-        noise = NOISE_MEMORY * noise + np.sqrt(1 - NOISE_MEMORY**2) * rng.standard_normal(6)
-
-
-def demonstration_seed(seed: int, suite: str, task_id: int, number: int) -> int:
-    """The scene seed of a task's try."""
-    entropy = [seed, zlib.crc32(suite.encode()), task_id, number]
-    return DEMONSTRATION_SEED + int(np.random.SeedSequence(entropy).generate_state(1)[0] % 2**30)
+from ript.simulators.libero.expert.rows import images_of, row_of
 
 
 class Demonstrator:
@@ -78,14 +54,15 @@ class Demonstrator:
         recording = Recording(number, scene_seed, float(rng.choice(NOISE_LEVELS)), start.init_state)
         seen, success = start.observation, False
         commands = itertools.islice(expert_actions(env.simulator), self._benchmark.max_episode_length)
-        for command, noise in zip(commands, noise_steps(rng, recording.noise), strict=False):
+        for command, noise in zip(commands, noise_steps(rng, recording.noise, 6), strict=False):
             commanded = np.clip(command, -1, 1)
             action = commanded.copy()
             action[:6] = np.clip(commanded[:6] + noise, -1, 1)
             step = len(recording)
             if every and step % every == 0:
-                recording.add_image(seen)
-            recording.add_step(env.get_state(), env.simulator._get_observations(), action, commanded)
+                recording.add_images(images_of(seen))
+            observation = env.simulator._get_observations()
+            recording.add_step(row_of(env.get_state(), observation, action, commanded))
             is_due = bool(every) and (step + 1) % every == 0
             result = env.step_chunk(action[None], observe_last=is_due)
             seen, success = result.observations.get(1, {}), result.success

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from ript.simulators.libero import rendering
-from ript.simulators.libero.rendering import configure_rendering
+from ript.simulators.rendering import configure_rendering
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def test_a_library_that_is_not_installed_does_not_load():
 
 def test_choosing_a_backend_does_not_import_the_simulator():
     code = (
-        "import sys; from ript.simulators.libero.rendering import configure_rendering; configure_rendering(); "
+        "import sys; from ript.simulators.rendering import configure_rendering; configure_rendering(); "
         "print('mujoco' in sys.modules)"
     )
     environ = {**os.environ, "MUJOCO_GL": "egl"}

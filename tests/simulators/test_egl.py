@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ript.simulators.libero.egl import order_of_trial
+from ript.simulators.egl import order_of_trial
 
 FOUR_GPUS = [False] * 4 + [True]
 """What EGL lists on a machine with four GPUs and Mesa."""
@@ -58,7 +58,7 @@ def test_a_simulator_renders_whatever_torch_may_see_and_leaves_that_as_it_was() 
 
 @pytest.mark.parametrize("index", ["99", "one"])
 def test_a_device_that_is_not_there_is_refused_with_what_is(index: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ript.simulators.libero.egl import choose_egl_device
+    from ript.simulators.egl import choose_egl_device
 
     with pytest.raises(ValueError, match=rf"MUJOCO_EGL_DEVICE_ID='{index}' is not valid: EGL has the devices 0 to \d"):
         choose_egl_device({"MUJOCO_EGL_DEVICE_ID": index})

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 
 LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
 """The off-screen backends in order of preference, each with the shared library it needs."""
+
+logging.getLogger("OpenGL.acceleratesupport").setLevel(logging.WARNING)  # it announces what is not installed
 
 _INSTALL = "`apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri` or `apt-get install libosmesa6`"
 
