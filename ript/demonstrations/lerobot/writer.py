@@ -256,9 +256,15 @@ class DatasetWriter:
 
     def _image_feature(self, name: str) -> dict[str, Any]:
         shape = self._shapes[name]
-        feature = {"dtype": "image", "shape": shape, "names": ["height", "width", "channels"]}
+        feature: dict[str, Any] = {"dtype": "image", "shape": shape, "names": ["height", "width", "channels"]}
         if self._videos:
-            about = {"height": shape[0], "width": shape[1], "fps": self._fps, "codec": "h264", "pix_fmt": "yuv420p"}
+            about: dict[str, Any] = {
+                "height": shape[0],
+                "width": shape[1],
+                "fps": self._fps,
+                "codec": "h264",
+                "pix_fmt": "yuv420p",
+            }
             about |= {"channels": 3, "is_depth_map": False}
             feature |= {
                 "dtype": "video",
@@ -305,6 +311,11 @@ def _task_table(tasks: Sequence[str]) -> pyarrow.Table:
         {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": numpy, "metadata": None}
         for name, (kind, numpy) in types.items()
     ]
-    about = {"index_columns": ["task"], "column_indexes": [], "columns": columns, "pandas_version": "2.0.0"}
+    about: dict[str, Any] = {
+        "index_columns": ["task"],
+        "column_indexes": [],
+        "columns": columns,
+        "pandas_version": "2.0.0",
+    }
     table = pyarrow.table({"task_index": list(range(len(tasks))), "task": list(tasks)})
     return table.replace_schema_metadata({"pandas": json.dumps(about)})
