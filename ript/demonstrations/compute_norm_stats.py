@@ -144,9 +144,11 @@ def _features(pairs: list[str]) -> dict[str, str | bool]:
 
 def _read_demonstrations(paths: list[Path], features: dict[str, str | bool]) -> list[Demonstration]:
     folders = [path for path in paths if is_lerobot(path)]
-    files = find_demonstrations([path for path in paths if path not in folders])
-    found = [demo for file in progress_bar(files, desc="files") for demo in Demonstrations(file)]
-    return found + [demo for folder in folders for demo in LeRobotDataset(folder, features)]
+    sources: list[Path] = [*find_demonstrations([path for path in paths if path not in folders]), *folders]
+    found: list[Demonstration] = []
+    for path in progress_bar(sources, desc="sources"):
+        found += LeRobotDataset(path, features) if path in folders else Demonstrations(path)
+    return found
 
 
 def _read_stats(options: argparse.Namespace, features: dict[str, str | bool]) -> Stats:

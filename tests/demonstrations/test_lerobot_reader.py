@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from ript.demonstrations.compute_norm_stats import compute_norm_stats, parse_arg
 from ript.demonstrations.demonstration_windows import DemonstrationWindows
 from ript.demonstrations.lerobot.reader import LeRobotDataset
 from ript.demonstrations.source import task_sources
+from ript.demonstrations.window_loader import demonstration_windows
 from ript.env_runner.pi0_runner_utils import images_to_pi0
 from ript.models.pi0.norm_stats import NormStats
 
@@ -238,3 +240,16 @@ def test_statistics_are_computed_or_taken_from_the_metadata(tmp_path):
     write_norm_stats(parse_arguments([*arguments, "--from-metadata"]))
     taken = json.loads((tmp_path / "stats.json").read_text())["norm_stats"]
     assert taken == {"state": content["observation.state"], "actions": content["action"]}
+
+
+def test_tasks_of_one_instruction_count_once(tmp_path):
+    root = samples.write_v3(tmp_path / "d", SAMPLE)
+    stats = NormStats.from_content(tmp_path / "s", compute_norm_stats(LeRobotDataset(root)), "z_score")
+    policy = SimpleNamespace(norm_stats=stats, chunk_size=5, card=SimpleNamespace(delta_actions=False))
+    languages = (BOWL, DRAWER, BOWL)
+    benchmark = SimpleNamespace(get_task_id=int, get_language=lambda task: languages[task])
+    runner = SimpleNamespace(benchmark=benchmark, task_names=["0", "1", "2"])
+    windows = demonstration_windows(runner, policy, str(root))
+    assert len(windows) == sum(samples.LENGTHS)
+    prompts = [windows[index].observation["prompt"] for index in range(len(windows))]
+    assert prompts == [BOWL] * (7 + 6) + [DRAWER] * 4

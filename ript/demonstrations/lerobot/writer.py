@@ -2,51 +2,30 @@
 
 from __future__ import annotations
 
-import io
-import json
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import av
 import numpy as np
 import pyarrow
 import pyarrow.parquet
-from PIL import Image
 
+from ript.demonstrations.lerobot.encoding import VideoFile, encode_png
 from ript.demonstrations.lerobot.features import EXACT_ACTION, EXACT_STATE
+from ript.demonstrations.lerobot.layout import FILE_BYTES, NUMBERS, PLACE, describe, file_numbers, task_table
 from ript.demonstrations.lerobot.metadata import EXTRA
 from ript.demonstrations.lerobot.reader import HAS_IMAGE
 from ript.demonstrations.lerobot.statistics import histogram, sampled, summarize_numbers, summarize_pixels
 from ript.json_files import write_json
-from ript.models.pi0.dims import ACTION_DIM, STATE_DIM
 
 CAMERAS = {"base_0_rgb": "observation.images.image", "left_wrist_0_rgb": "observation.images.image2"}
 """π0's camera → feature."""
-_PLACE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
-_PER_CHUNK = 1000
-_FILE_BYTES = 100 << 20
 _GROUP_ROWS = 16
 """Rows per row group: what is read to get at one image."""
-_NUMBERS = {
-    "observation.state": ("float32", STATE_DIM),
-    "action": ("float32", ACTION_DIM),
-    EXACT_STATE: ("float64", STATE_DIM),
-    EXACT_ACTION: ("float64", ACTION_DIM),
-    "next.reward": ("float32", 1),
-    "next.success": ("bool", 1),
-    HAS_IMAGE: ("bool", 1),
-    "timestamp": ("float32", 1),
-    "frame_index": ("int64", 1),
-    "episode_index": ("int64", 1),
-    "index": ("int64", 1),
-    "task_index": ("int64", 1),
-}
 
 
 @dataclass(frozen=True)
@@ -150,7 +129,7 @@ class DatasetWriter:
         }
         if self._sparse:
             found[HAS_IMAGE] = np.isin(steps, list(episode.images))
-        return {name: np.asarray(rows, _NUMBERS[name][0]).reshape(length, -1) for name, rows in found.items()}
+        return {name: np.asarray(rows, NUMBERS[name][0]).reshape(length, -1) for name, rows in found.items()}
 
     def _encode(self, episode: LoggedEpisode, number: int) -> tuple[dict[str, list[Any]], dict[str, np.ndarray]]:
         """Camera's feature → PNGs of all steps (None without image, and none for videos), and histograms."""
@@ -158,7 +137,7 @@ class DatasetWriter:
         looked_at = {steps[place] for place in sampled(len(steps))}
         pngs: dict[str, list[Any]] = {name: [None] * len(episode.actions) for name in CAMERAS.values()}
         counts = {name: np.zeros((3, 256), np.int64) for name in CAMERAS.values()}
-        videos = {name: _Video(self._video(name, number), self._fps) for name in CAMERAS.values() if self._videos}
+        videos = {name: VideoFile(self._video(name, number), self._fps) for name in CAMERAS.values() if self._videos}
         for step in steps:
             views = episode.images[step]
             for camera, name in CAMERAS.items():
@@ -168,7 +147,7 @@ class DatasetWriter:
                 if self._videos:
                     videos[name].add(views[camera])
                 else:
-                    pngs[name][step] = {"bytes": _png(views[camera]), "path": None}
+                    pngs[name][step] = {"bytes": encode_png(views[camera]), "path": None}
         for video in videos.values():
             video.close()
         return ({} if self._videos else pngs), counts
@@ -188,11 +167,11 @@ class DatasetWriter:
             width = rows.shape[1]
             arrays[name] = flat if width == 1 else pyarrow.FixedSizeListArray.from_arrays(flat, width)
         table = pyarrow.table(arrays)
-        if self._parquet is not None and self._bytes > _FILE_BYTES:
+        if self._parquet is not None and self._bytes > FILE_BYTES:
             self._parquet.close()
             self._parquet, self._bytes, self._files = None, 0, self._files + 1
         if self._parquet is None:
-            path = self._root / "data" / f"{_PLACE.format(**_numbers(self._files))}.parquet"
+            path = self._root / "data" / f"{PLACE.format(**file_numbers(self._files))}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             self._parquet = pyarrow.parquet.ParquetWriter(path, table.schema, use_dictionary=False)
         self._parquet.write_table(table, row_group_size=_GROUP_ROWS)
@@ -210,112 +189,29 @@ class DatasetWriter:
             "meta/episodes/chunk_index": 0,
             "meta/episodes/file_index": 0,
         }
-        row |= {f"data/{key}": value for key, value in _numbers(self._files).items()}
+        row |= {f"data/{key}": value for key, value in file_numbers(self._files).items()}
         for name in CAMERAS.values() if self._videos else ():
-            row |= {f"videos/{name}/{key}": value for key, value in _numbers(number).items()}
+            row |= {f"videos/{name}/{key}": value for key, value in file_numbers(number).items()}
             row |= {f"videos/{name}/from_timestamp": 0.0, f"videos/{name}/to_timestamp": length / self._fps}
         row |= {f"{EXTRA}{key}": value for key, value in (*episode.extra.items(), ("success", episode.success))}
         return row | {f"stats/{name}/{key}": v for name, found in statistics.items() for key, v in found.items()}
 
     def _video(self, name: str, number: int) -> Path:
-        return self._root / "videos" / name / f"{_PLACE.format(**_numbers(number))}.mp4"
+        return self._root / "videos" / name / f"{PLACE.format(**file_numbers(number))}.mp4"
 
     def _write_metadata(self) -> None:
         if not self._episodes:
             raise ValueError("no episodes to write")
         meta = self._root / "meta"
         pyarrow.parquet.write_table(
-            pyarrow.Table.from_pylist(self._episodes), meta / "episodes" / f"{_PLACE.format(**_numbers(0))}.parquet"
+            pyarrow.Table.from_pylist(self._episodes), meta / "episodes" / f"{PLACE.format(**file_numbers(0))}.parquet"
         )
-        pyarrow.parquet.write_table(_task_table(list(self._tasks)), meta / "tasks.parquet")
+        pyarrow.parquet.write_table(task_table(list(self._tasks)), meta / "tasks.parquet")
         statistics = {name: summarize_numbers(np.concatenate(rows)) for name, rows in self._numbers.items()}
         statistics |= {name: summarize_pixels(count, self._looked_at) for name, count in self._pixels.items()}
         write_json(meta / "stats.json", statistics)
-        write_json(meta / "info.json", self._info())
-
-    def _info(self) -> dict[str, Any]:
-        features: dict[str, Any] = {name: self._image_feature(name) for name in self._shapes}
-        for name in self._numbers:
-            dtype, width = _NUMBERS[name]
-            features[name] = {"dtype": dtype, "shape": [width], "names": None}
-        return {
-            "codebase_version": "v3.0",
-            "robot_type": "panda",
-            "total_episodes": len(self._episodes),
-            "total_frames": self._frames,
-            "total_tasks": len(self._tasks),
-            "chunks_size": _PER_CHUNK,
-            "data_files_size_in_mb": _FILE_BYTES >> 20,
-            "video_files_size_in_mb": 200,
-            "fps": self._fps,
-            "splits": {"train": f"0:{len(self._episodes)}"},
-            "data_path": f"data/{_PLACE}.parquet",
-            "video_path": f"videos/{{video_key}}/{_PLACE}.mp4" if self._videos else None,
-            "features": features,
-        }
-
-    def _image_feature(self, name: str) -> dict[str, Any]:
-        shape = self._shapes[name]
-        feature: dict[str, Any] = {"dtype": "image", "shape": shape, "names": ["height", "width", "channels"]}
-        if self._videos:
-            about: dict[str, Any] = {
-                "height": shape[0],
-                "width": shape[1],
-                "fps": self._fps,
-                "codec": "h264",
-                "pix_fmt": "yuv420p",
-            }
-            about |= {"channels": 3, "is_depth_map": False}
-            feature |= {
-                "dtype": "video",
-                "info": {f"video.{key}": value for key, value in about.items()} | {"has_audio": False},
-            }
-        return feature
-
-
-class _Video:
-    """An H.264 video in the making, with a key frame at every second frame, so that any frame is near one."""
-
-    def __init__(self, path: Path, fps: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = av.open(str(path), "w")
-        self._stream: Any = self._container.add_stream("libx264", rate=Fraction(fps), options={"crf": "18", "g": "2"})
-        self._stream.pix_fmt = "yuv420p"
-
-    def add(self, image: np.ndarray) -> None:
-        """The next frame (H, W, 3) uint8."""
-        if not self._stream.codec_context.is_open:
-            self._stream.height, self._stream.width = image.shape[:2]
-        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-
-    def close(self) -> None:
-        """Ends the file."""
-        self._container.mux(self._stream.encode())
-        self._container.close()
-
-
-def _numbers(number: int) -> dict[str, int]:
-    return {"chunk_index": number // _PER_CHUNK, "file_index": number % _PER_CHUNK}
-
-
-def _png(image: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(content, "PNG", compress_level=1)
-    return content.getvalue()
-
-
-def _task_table(tasks: Sequence[str]) -> pyarrow.Table:
-    """The tasks as the frame of `task_index`, indexed by instruction, that pandas reads."""
-    types = {"task_index": ("int64", "int64"), "task": ("unicode", "object")}
-    columns = [
-        {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": numpy, "metadata": None}
-        for name, (kind, numpy) in types.items()
-    ]
-    about: dict[str, Any] = {
-        "index_columns": ["task"],
-        "column_indexes": [],
-        "columns": columns,
-        "pandas_version": "2.0.0",
-    }
-    table = pyarrow.table({"task_index": list(range(len(tasks))), "task": list(tasks)})
-    return table.replace_schema_metadata({"pandas": json.dumps(about)})
+        lengths = [episode["length"] for episode in self._episodes]
+        write_json(
+            meta / "info.json",
+            describe(self._fps, lengths, len(self._tasks), self._shapes, self._numbers, self._videos),
+        )
