@@ -36,6 +36,10 @@ setup(
         "pillow>=12,<14",
         "h5py>=3.14,<4",
         "scipy>=1.17,<2",
+        # Datasets in LeRobot's format.
+        "pyarrow>=26,<27",
+        "av>=18,<19",
+        "pillow>=12,<14",
         # Summary pages.
         "jinja2>=3.1,<4",
         "matplotlib>=3.10,<4",

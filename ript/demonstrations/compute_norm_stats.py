@@ -1,6 +1,7 @@
 """Computes normalisation statistics from demonstrations, in openpi's format.
 
 python -m ript.demonstrations.compute_norm_stats --data LIBERO/datasets/libero_spatial --out norm_stats.json
+python -m ript.demonstrations.compute_norm_stats --data datasets/libero_lerobot --out norm_stats.json
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from ript import checks
+from ript.demonstrations.lerobot.reader import LeRobotDataset
+from ript.demonstrations.lerobot.statistics import read_statistics
 from ript.demonstrations.reader import Demonstration, Demonstrations, find_demonstrations
+from ript.demonstrations.source import is_lerobot
 from ript.json_files import write_json
 from ript.models.pi0.norm_stats import Mode, NormStats
 from ript.progress import progress_bar
@@ -23,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 MODES: tuple[Mode, Mode] = ("z_score", "quantile")
 """Normalisations that the statistics are for."""
+
+STATISTICS = ("mean", "std", "q01", "q99")
 
 Stats = dict[str, dict[str, dict[str, list[float]]]]
 
@@ -79,7 +85,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, metavar="PATH", help="HDF5 files, or folders that hold them"
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="HDF5 files, folders of them, or LeRobot datasets",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the JSON file to write")
     parser.add_argument(
@@ -89,21 +100,68 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="H",
         help="for a policy with delta actions: the length of its action chunks (default: absolute actions)",
     )
+    parser.add_argument(
+        "--from-metadata",
+        action="store_true",
+        help="of one LeRobot dataset, take what its meta/stats.json says instead of computing it",
+    )
+    parser.add_argument(
+        "--lerobot-features",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of LeRobot datasets with other names or conventions, as paths.lerobot_features",
+    )
     return parser.parse_args(arguments)
 
 
 def write_norm_stats(options: argparse.Namespace) -> None:
     """Reads, computes, checks that the policy's reader takes the result, writes it. Raises ValueError or OSError."""
     checks.whole_number("delta_horizon", options.delta_horizon, 1)
-    files = find_demonstrations(options.data)
-    demonstrations = [demo for file in progress_bar(files, desc="files") for demo in Demonstrations(file)]
-    stats = compute_norm_stats(demonstrations, options.delta_horizon)
+    features = _features(options.lerobot_features)
+    if options.from_metadata:
+        stats, what = _read_stats(options, features), "from its metadata"
+    else:
+        demonstrations = _read_demonstrations(options.data, features)
+        stats = compute_norm_stats(demonstrations, options.delta_horizon)
+        what = f"{sum(len(demo) for demo in demonstrations)} steps of {len(demonstrations)} demonstrations"
     for mode in MODES:
         NormStats.from_content(options.out, stats, mode)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(options.out, stats)
-    steps = sum(len(demo) for demo in demonstrations)
-    logger.info("%s: %d steps of %d demonstrations", options.out, steps, len(demonstrations))
+    logger.info("%s: %s", options.out, what)
+
+
+def _features(pairs: list[str]) -> dict[str, str | bool]:
+    found: dict[str, str | bool] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"lerobot_features={pair!r} is not valid: must be KEY=VALUE")
+        found[key] = value == "true" if key == "upside_down" and value in ("true", "false") else value
+    return found
+
+
+def _read_demonstrations(paths: list[Path], features: dict[str, str | bool]) -> list[Demonstration]:
+    folders = [path for path in paths if is_lerobot(path)]
+    sources: list[Path] = [*find_demonstrations([path for path in paths if path not in folders]), *folders]
+    found: list[Demonstration] = []
+    for path in progress_bar(sources, desc="sources"):
+        found += LeRobotDataset(path, features) if path in folders else Demonstrations(path)
+    return found
+
+
+def _read_stats(options: argparse.Namespace, features: dict[str, str | bool]) -> Stats:
+    if len(options.data) != 1 or not is_lerobot(options.data[0]) or options.delta_horizon is not None:
+        raise ValueError("--from-metadata takes one LeRobot dataset, and no --delta-horizon")
+    dataset = LeRobotDataset(options.data[0], features)
+    if dataset.converts_gripper:
+        raise ValueError("--from-metadata: the dataset's gripper commands are not those of the policy; compute instead")
+    names = {"state": dataset.names.state, "actions": dataset.names.action}
+    content = read_statistics(options.data[0], names.values(), STATISTICS)
+    return {
+        "norm_stats": {key: {name: content[feature][name] for name in STATISTICS} for key, feature in names.items()}
+    }
 
 
 def main() -> None:

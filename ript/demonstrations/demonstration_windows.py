@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch.utils.data import Dataset
 
-from ript.demonstrations.reader import Demonstrations
+from ript.demonstrations.source import Source
 from ript.models.pi0.norm_stats import NormStats
 from ript.storage.windows import Window, padded_labels
 
@@ -21,7 +21,7 @@ class DemonstrationWindows(Dataset[Window]):
     of all sources. Images are read when a window is.
 
     Args:
-        sources: files of demonstrations; anything else with their interface will do.
+        sources: demonstrations of one task each.
         norm_stats: normalise states and actions.
         horizon: actions H per window; those after the end are padding.
         delta_actions: labels are relative to the window's start state, see `actions_to_labels`.
@@ -34,7 +34,7 @@ class DemonstrationWindows(Dataset[Window]):
 
     def __init__(
         self,
-        sources: Sequence[Demonstrations],
+        sources: Sequence[Source],
         norm_stats: NormStats,
         horizon: int = 50,
         delta_actions: bool = False,
@@ -74,7 +74,7 @@ class DemonstrationWindows(Dataset[Window]):
         return Window(observation, labels, is_pad, DEMONSTRATED, episode_id, start)
 
 
-def _check_robot(source: Demonstrations, norm_stats: NormStats) -> None:
+def _check_robot(source: Source, norm_stats: NormStats) -> None:
     robot = source.robot
     found = robot.ee_states + robot.gripper_states, robot.actions
     expected = norm_stats.state.width, norm_stats.actions.width
@@ -85,7 +85,7 @@ def _check_robot(source: Demonstrations, norm_stats: NormStats) -> None:
         )
 
 
-def _instruction(source: Demonstrations) -> str:
+def _instruction(source: Source) -> str:
     if source.language is None:
         raise ValueError(f"{source.path}: data.attrs[problem_info] is missing, and no prompt was given for the file")
     return source.language

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,8 +53,8 @@ class Demonstration:
     """(T, S) float64: the hand, then the gripper, like the adapter's `raw_state` of an observation."""
     image_steps: np.ndarray
     """(N,) int64, ascending: the steps that have images."""
-    start_state: np.ndarray
-    """(D,) float64 simulator state to start from."""
+    start_state: np.ndarray | None
+    """(D,) float64 simulator state to start from; None in a LeRobot dataset that does not say."""
     scene_seed: int | None
     """Seed that puts the fixtures where they were; None in official files."""
 
@@ -123,7 +123,7 @@ class Demonstrations:
 
     def starts(self) -> list[Start]:
         """Where the demonstrations start."""
-        return [Start(demonstration.start_state, demonstration.scene_seed) for demonstration in self]
+        return starts_of(self.path, self._demonstrations)
 
     def close(self) -> None:
         """Closes the file; reading an image opens it again."""
@@ -224,6 +224,16 @@ class Demonstrations:
 
     def _problem(self, where: str, what: str) -> ValueError:
         return _Problem(f"{self.path}: {where.removeprefix('/')} {what}")
+
+
+def starts_of(path: Path, demonstrations: Iterable[Demonstration]) -> list[Start]:
+    """Where demonstrations start. Raises ValueError naming `path` for one that does not say."""
+    found = []
+    for demonstration in demonstrations:
+        if demonstration.start_state is None:
+            raise ValueError(f"{path}: {demonstration.name} has no start state; datasets exported by this project have")
+        found.append(Start(demonstration.start_state, demonstration.scene_seed))
+    return found
 
 
 def _are_images(images: h5py.Dataset) -> bool:

@@ -1,7 +1,6 @@
 """Batches of demonstration windows, endless, split over ranks, resumable."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from torch.utils.data import Dataset
 
 from ript.checks import whole_number
 from ript.demonstrations.demonstration_windows import DemonstrationWindows
-from ript.demonstrations.reader import Demonstrations
+from ript.demonstrations.source import task_instructions, task_sources
 from ript.distributed import Distributed
 from ript.seeds import Word, numpy_generator
 from ript.storage.windows import Window
@@ -63,29 +62,39 @@ class WindowLoader:
 
 
 def window_loader(
-    runner: Any, policy: Any, distributed: Distributed, batch_size: int, seed: int, demonstrations: str
+    runner: Any,
+    policy: Any,
+    distributed: Distributed,
+    batch_size: int,
+    seed: int,
+    demonstrations: str,
+    lerobot_features: Mapping[str, Any] | None = None,
 ) -> WindowLoader:
     """Batches of `demonstration_windows`."""
-    dataset = demonstration_windows(runner, policy, demonstrations)
+    dataset = demonstration_windows(runner, policy, demonstrations, lerobot_features)
     return WindowLoader(dataset, batch_size, seed, distributed)
 
 
-def demonstration_windows(runner: Any, policy: Any, demonstrations: str) -> DemonstrationWindows:
-    """Windows of the runner's tasks, in `<demonstrations>/<task>_demo.hdf5`, as the policy needs them.
+def demonstration_windows(
+    runner: Any, policy: Any, demonstrations: str, lerobot_features: Mapping[str, Any] | None = None
+) -> DemonstrationWindows:
+    """Windows of the runner's tasks, as the policy needs them; see `task_sources`.
 
+    Tasks of one instruction share the episodes of a LeRobot dataset that does not tell them apart: they count once.
     Raises FileNotFoundError or ValueError naming file and key, also for one without a camera of the policy's.
     """
-    files = [Path(demonstrations).expanduser() / f"{name}_demo.hdf5" for name in runner.task_names]
-    prompts = [runner.benchmark.get_language(runner.benchmark.get_task_id(name)) for name in runner.task_names]
-    sources = [Demonstrations(file) for file in files]
-    for source in sources:
+    tasks = task_instructions(runner)
+    sources = task_sources(demonstrations, tasks, lerobot_features)
+    for source in sources.values():
         missing = [camera for camera in policy.card.cameras if camera not in source.robot.cameras]
         if missing:
             raise ValueError(f"{source.path} has no images of the policy's {', '.join(missing)}")
+    distinct = {getattr(source, "numbers", source.path): name for name, source in reversed(sources.items())}
+    names = [name for name in sources if name in distinct.values()]
     return DemonstrationWindows(
-        sources,
+        [sources[name] for name in names],
         policy.norm_stats,
         horizon=policy.chunk_size,
         delta_actions=policy.card.delta_actions,
-        prompts=prompts,
+        prompts=[tasks[name] for name in names],
     )

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from ript.checks import one_of, whole_number
-from ript.demonstrations.reader import Demonstrations, Start
+from ript.demonstrations.reader import Start
+from ript.demonstrations.source import task_instructions, task_sources
 from ript.distributed import Distributed
 from ript.seeds import Word, entropy, numpy_generator
 
@@ -184,8 +184,9 @@ def context_loader(
     seed: int,
     demonstrations: str,
     contexts_per_task: int = 1,
+    lerobot_features: Mapping[str, Any] | None = None,
 ) -> ContextLoader:
-    """The contexts of the runner's tasks: fresh layouts, or the start states of `<demonstrations>/<task>_demo.hdf5`.
+    """The contexts of the runner's tasks: fresh layouts, or the start states of their demonstrations (`task_sources`).
 
     Raises FileNotFoundError or ValueError naming the file.
     """
@@ -193,9 +194,8 @@ def context_loader(
     task_ids = {name: runner.benchmark.get_task_id(name) for name in runner.task_names}
     starts = None
     if context_source == "demonstrations":
-        folder = Path(demonstrations).expanduser()
-        files = {task_id: folder / f"{name}_demo.hdf5" for name, task_id in task_ids.items()}
-        starts = {task_id: Demonstrations(file).starts() for task_id, file in files.items()}
+        sources = task_sources(demonstrations, task_instructions(runner), lerobot_features)
+        starts = {task_ids[name]: source.starts() for name, source in sources.items()}
     return ContextLoader(
         list(task_ids.values()), demo_batch_size, seed, starts, contexts_per_task, distributed=distributed
     )

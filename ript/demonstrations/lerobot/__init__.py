@@ -1,0 +1,1 @@
+"""Datasets in LeRobot's format, read and written without the `lerobot` package."""
