@@ -35,7 +35,7 @@ class Camera:
 
     def picture(self, data: Any, size: int) -> np.ndarray:
         """`(size, size, 3)` uint8 of this very moment, as MuJoCo renders it."""
-        # After a reset positions in `data` are stale until mj_forward, which would change the warm start of the solver.
+        # Positions in `data` may be of the substep before; mj_forward itself would change the warm start of the solver.
         scene = copy.copy(data)
         mujoco.mj_forward(self._model, scene)
         renderer = self._renderer(size)
