@@ -43,7 +43,7 @@ class _Images(Mapping[int, Mapping[str, np.ndarray]]):
 
 
 def logged_episodes(source: Demonstrations) -> Iterator[LoggedEpisode]:
-    """The demonstrations of a file. Raises ValueError for one without instruction, or of another robot than LIBERO's."""
+    """The demonstrations of a file. ValueError: it has no instruction, or another robot than LIBERO's."""
     if source.robot != RobotLayout():
         raise ValueError(f"{source.path}: data.attrs[{ROBOT}] is not LIBERO's robot, the only one that can be exported")
     if source.language is None:
