@@ -43,9 +43,9 @@ class _Images(Mapping[int, Mapping[str, np.ndarray]]):
 
 
 def logged_episodes(source: Demonstrations) -> Iterator[LoggedEpisode]:
-    """The demonstrations of a file. ValueError: it has no instruction, or another robot than LIBERO's."""
+    """The demonstrations of a file. Raises ValueError for one without instruction, or of a robot of other widths."""
     if source.robot != RobotLayout():
-        raise ValueError(f"{source.path}: data.attrs[{ROBOT}] is not LIBERO's robot, the only one that can be exported")
+        raise ValueError(f"{source.path}: data.attrs[{ROBOT}]: only {RobotLayout()} can be exported")
     if source.language is None:
         raise ValueError(f"{source.path}: data.attrs[problem_info] is missing: the task's instruction is not known")
     for index, demonstration in enumerate(source):

@@ -1,12 +1,12 @@
 """Datasets of an independent writer (`lerobot_samples`), whole and damaged."""
 
-import importlib.util
 import json
 import multiprocessing
 import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import lerobot_samples as samples
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -17,10 +17,6 @@ from ript.demonstrations.lerobot.reader import LeRobotDataset
 from ript.demonstrations.source import task_sources
 from ript.demonstrations.window_loader import demonstration_windows
 from ript.models.pi0.norm_stats import NormStats
-
-_SPEC = importlib.util.spec_from_file_location("lerobot_samples", Path(__file__).with_name("lerobot_samples.py"))
-samples = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(samples)
 
 SAMPLE = samples.Sample()
 BOWL, DRAWER = samples.TASKS
@@ -97,7 +93,7 @@ def test_gripper_commands_from_0_to_1_are_refused_until_one_says_what_they_mean(
 def test_upside_down_images_are_turned(tmp_path):
     root = samples.write_v3(tmp_path / "d", SAMPLE)
     turned = LeRobotDataset(root, {"upside_down": True}).of_task(BOWL).images(0, 0)["base_0_rgb"]
-    np.testing.assert_array_equal(turned, SAMPLE.images[0][0, 0])
+    np.testing.assert_array_equal(turned, SAMPLE.images[0][0, 0, ::-1, ::-1])
 
 
 def change_info(root: Path, **changes) -> None:
@@ -244,7 +240,11 @@ def test_statistics_are_computed_or_taken_from_the_metadata(tmp_path):
 def test_tasks_of_one_instruction_count_once(tmp_path):
     root = samples.write_v3(tmp_path / "d", SAMPLE)
     stats = NormStats.from_content(tmp_path / "s", compute_norm_stats(LeRobotDataset(root)), "z_score")
-    policy = SimpleNamespace(norm_stats=stats, chunk_size=5, card=SimpleNamespace(delta_actions=False))
+    policy = SimpleNamespace(
+        norm_stats=stats,
+        chunk_size=5,
+        card=SimpleNamespace(delta_actions=False, cameras=("base_0_rgb", "left_wrist_0_rgb")),
+    )
     languages = (BOWL, DRAWER, BOWL)
     benchmark = SimpleNamespace(get_task_id=int, get_language=lambda task: languages[task])
     runner = SimpleNamespace(benchmark=benchmark, task_names=["0", "1", "2"])

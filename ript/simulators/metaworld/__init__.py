@@ -3,11 +3,11 @@
 from importlib.util import find_spec
 
 from ript.env_runner.vec_env import Simulator
+from ript.simulators.metaworld.tasks import PACKAGES, TASKS
 
-PACKAGES = ("metaworld", "gymnasium", "mujoco")
-"""The installed distributions on which it runs."""
+__all__ = ["PACKAGES", "SUITES", "make_simulator"]
 
-SUITES = ("metaworld_mt50", "metaworld_mt10")
+SUITES = tuple(TASKS)
 """All tasks, and MetaWorld's choice of ten."""
 
 

@@ -13,11 +13,11 @@ from ript.demonstrations.task_demonstrator import DemonstratorSettings, TaskDemo
 from ript.env_runner.vec_env import Render
 from ript.env_runner.workers import EnvPool
 from ript.models.pi0.norm_stats import NormStats
-from ript.simulators.metaworld import PACKAGES
 from ript.simulators.metaworld.adapter import MetaWorldAdapter
 from ript.simulators.metaworld.benchmark import MetaWorldBenchmark
 from ript.simulators.metaworld.env import ACTION_DIM, FAST_SHADOW_SIZE, MetaWorldEnv
 from ript.simulators.metaworld.expert import Demonstrator
+from ript.simulators.metaworld.tasks import PACKAGES
 from ript.simulators.rendering import configure_rendering
 
 

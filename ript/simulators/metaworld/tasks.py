@@ -1,5 +1,8 @@
 """MetaWorld's tasks in MT50's order, and the sentences that the public π0 checkpoints are prompted with."""
 
+PACKAGES = ("metaworld", "gymnasium", "mujoco")
+"""The installed distributions on which they run."""
+
 INSTRUCTIONS = {
     "assembly-v3": "Pick up a nut and place it onto a peg",
     "basketball-v3": "Dunk the basketball into the basket",
