@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from ript.simulators.libero import rendering
+from ript.simulators import rendering
 from ript.simulators.rendering import configure_rendering
 
 

@@ -31,7 +31,7 @@ from ript.evaluation.evaluated_policy import identify_policy, load_policy
 from ript.flow.samplers import Ode
 from ript.models.pi0.heads import HeadSettings
 from ript.models.pi0.weights_file import sha256
-from ript.serve.inference import LiberoInference
+from ript.serve.inference import PolicyInference
 from ript.storage.batch import Batch
 from ript.storage.windows import Window, decided_windows
 from ript.training.loop import InputError, run
@@ -205,7 +205,7 @@ def test_evaluation_and_server_use_it(
     policy = load_policy(options)
     identity = identify_policy(policy, options)["sha256"]
     assert identity["latent_actor.safetensors"] == sha256(folder / "latent_actor.safetensors")
-    inference = LiberoInference(policy, seed=3)
+    inference = PolicyInference(policy, seed=3)
     seen = played(steered, 1)[0].observations[0]
     noise = inference.noise(0)
     observation = collate_observations([seen])
