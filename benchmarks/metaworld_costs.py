@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ript.env_runner.vec_env import RENDERS
 from ript.simulators.metaworld.benchmark import MetaWorldBenchmark
-from ript.simulators.metaworld.env import IMAGE, MetaWorldEnv
+from ript.simulators.metaworld.env import IMAGE, SHADOW_SIZES, MetaWorldEnv
 
 SUITE = "metaworld_mt50"
 SIZES = (96, 224, 480)
-SHADOWS = (None, 1024)
 STEPS = 50
 
 
@@ -51,14 +51,14 @@ def main() -> None:
 
     for size in SIZES:
         pictures, times = [], []
-        for shadow_size in SHADOWS:
-            env = MetaWorldEnv(SUITE, task, size, shadow_size=shadow_size)
+        for render in RENDERS:
+            env = MetaWorldEnv(SUITE, task, size, render=render)
             pictures.append(env.reset(0, num_steps_wait=16).observation[IMAGE].astype(float))
             times.append(milliseconds(env._observe, options.repeats))
             env.close()
         difference = np.abs(pictures[1] - pictures[0])
         print(
-            f"picture {size}²: {times[0]:.0f} ms, with a shadow map of {SHADOWS[1]} {times[1]:.0f} ms "
+            f"picture {size}²: {times[0]:.0f} ms, with a shadow map of {SHADOW_SIZES['fast']} {times[1]:.0f} ms "
             f"({times[0] / times[1]:.2f}×); pixels differ by {difference.mean():.3f} of 255 on average, "
             f"{difference.max():.0f} at most"
         )

@@ -12,6 +12,7 @@ import numpy as np
 
 from ript.checks import one_of
 from ript.env_runner.vec_env import RENDERS, ChunkResult, Observation, Render, StartOfEpisode
+from ript.simulators.chunks import check_intervals, checked_actions, is_due
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.control_env import CameraGate, make_context_current, make_control_env
 from ript.simulators.libero.layout import draw_layout, flattened_state, scene_hash
@@ -160,16 +161,16 @@ class LiberoEnv:
         self._require_open()
         if self._cannot_step is not None:
             raise RuntimeError(f"{self._label}: {self._cannot_step}")
-        actions = _checked_actions(actions)
-        self._check_intervals(observe_every, frame_every)
+        actions = checked_actions(actions, ACTION_DIM)
+        check_intervals(self._label, bool(self._gates), observe_every, frame_every)
         rewards: list[float] = []
         observations: dict[int, Observation] = {}
         frames: list[np.ndarray] = []
         success = False
         for executed, action in enumerate(actions, start=1):
             is_last = executed == len(actions)
-            observe = observe_last if is_last else _is_due(executed, observe_every)
-            film = _is_due(self._steps + 1, frame_every)
+            observe = observe_last if is_last else is_due(executed, observe_every)
+            film = is_due(self._steps + 1, frame_every)
             cameras = CAMERAS if observe else (AGENTVIEW,) if film and frame_size is None else ()
             self._watch(is_last or bool(cameras), cameras)
             raw, reward, success, _ = self._control.step(action)
@@ -225,13 +226,6 @@ class LiberoEnv:
             raise ValueError(f"{self._label}: init_state has NaN or infinite entries")
         return state
 
-    def _check_intervals(self, observe_every: int | None, frame_every: int | None) -> None:
-        for name, every in (("observe_every", observe_every), ("frame_every", frame_every)):
-            if every is not None and every < 1:
-                raise ValueError(f"{name} must be at least 1, got {every}")
-        if frame_every is not None and not self._gates:
-            raise ValueError(f"{self._label} was made with render_images=False and cannot take frames")
-
     def _watch(self, observations: bool, cameras: tuple[str, ...] = ()) -> None:
         """What of the next step will be looked at."""
         self._control_step.is_watched = observations
@@ -240,20 +234,6 @@ class LiberoEnv:
 
     def _observation(self, raw: dict[str, Any]) -> Observation:
         return {name: np.asarray(raw[name]) for name in (*self._gates, *PROPRIOCEPTION)}
-
-
-def _checked_actions(actions: np.ndarray) -> np.ndarray:
-    actions = np.array(actions, dtype=np.float64)
-    if actions.ndim != 2 or actions.shape[1] != ACTION_DIM or len(actions) == 0:
-        raise ValueError(f"actions must have shape (n, {ACTION_DIM}) with n at least 1, got {actions.shape}")
-    if not np.isfinite(actions).all():
-        row, column = np.argwhere(~np.isfinite(actions))[0]
-        raise ValueError(f"actions[{row}, {column}] is {actions[row, column]}")
-    return actions
-
-
-def _is_due(step: int, every: int | None) -> bool:
-    return every is not None and step % every == 0
 
 
 def _upright(image: np.ndarray) -> np.ndarray:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from ript.env_runner.vec_env import ChunkResult, Observation, StartOfEpisode
+from ript.checks import one_of
+from ript.env_runner.vec_env import RENDERS, ChunkResult, Observation, Render, StartOfEpisode
+from ript.simulators.chunks import check_intervals, checked_actions, is_due
 from ript.simulators.metaworld.benchmark import MetaWorldBenchmark
 from ript.simulators.metaworld.camera import Camera
 from ript.simulators.metaworld.scene import CAMERA, TaskScene
@@ -16,8 +20,8 @@ STATE_DIM = 4
 IMAGE, STATE = "corner2_image", "agent_pos"
 """Keys of an observation: the image `(S, S, 3)` as rendered, upside down, and the state `(4,)`."""
 
-FAST_SHADOW_SIZE = 1024
-"""Side of the shadow map for images that need not be exact, instead of 4096."""
+SHADOW_SIZES: Mapping[Render, int | None] = {"exact": None, "fast": 1024}
+"""Side of the shadow map; None is MetaWorld's own, 4096."""
 
 _DO_NOTHING = np.zeros(ACTION_DIM)
 
@@ -32,10 +36,10 @@ class MetaWorldEnv:
         task_id: the task's number in the suite.
         image_size: height and width of observation images in pixels.
         render_images: False makes no OpenGL context; observations then have no images.
-        shadow_size: side of the shadow map; None is MetaWorld's own, of 4096. A smaller one changes pixels.
+        render: `fast` has a smaller shadow map, so images are not MetaWorld's.
 
     Raises:
-        ValueError: unknown suite or task, or `image_size` below 1.
+        ValueError: unknown suite or task, another `render`, or `image_size` below 1.
     """
 
     def __init__(
@@ -44,12 +48,13 @@ class MetaWorldEnv:
         task_id: int,
         image_size: int = 480,
         render_images: bool = True,
-        shadow_size: int | None = None,
+        render: Render = "exact",
     ) -> None:
+        one_of("render", render, RENDERS)
         if image_size < 1:
             raise ValueError(f"image_size must be at least 1, got {image_size}")
         self._benchmark = MetaWorldBenchmark(suite)
-        self._image_size, self._shadow_size = image_size, shadow_size
+        self._image_size, self._render = image_size, render
         self._render_images = render_images
         self._scene: TaskScene | None = None
         self._camera: Camera | None = None
@@ -62,7 +67,7 @@ class MetaWorldEnv:
         self._label = f"{self._benchmark.name} task {task_id} ({name})"
         self._scene = TaskScene(name)
         if self._render_images:
-            self._camera = Camera(self._scene.env.model, CAMERA, self._shadow_size)
+            self._camera = Camera(self._scene.env.model, CAMERA, SHADOW_SIZES[self._render])
         self._state = np.zeros(STATE_DIM)
         self._steps = 0
         self._cannot_step: str | None = "step_chunk before the first reset"
@@ -120,8 +125,8 @@ class MetaWorldEnv:
         scene = self.scene
         if self._cannot_step is not None:
             raise RuntimeError(f"{self._label}: {self._cannot_step}")
-        actions = _checked_actions(actions)
-        self._check_intervals(observe_every, frame_every)
+        actions = checked_actions(actions, ACTION_DIM)
+        check_intervals(self._label, self._camera is not None, observe_every, frame_every)
         rewards: list[float] = []
         observations: dict[int, Observation] = {}
         frames: list[np.ndarray] = []
@@ -131,9 +136,9 @@ class MetaWorldEnv:
             self._steps += 1
             rewards.append(float(reward))
             success = bool(info["success"])
-            if observe_last if executed == len(actions) else _is_due(executed, observe_every):
+            if observe_last if executed == len(actions) else is_due(executed, observe_every):
                 observations[executed] = self._observe()
-            if _is_due(self._steps, frame_every):
+            if is_due(self._steps, frame_every):
                 frames.append(self.render(frame_size or self._image_size))
             if success:
                 self._cannot_step = "step_chunk after success; reset first"
@@ -162,24 +167,3 @@ class MetaWorldEnv:
         if self._camera is not None:
             seen[IMAGE] = self._camera.picture(self.scene.env.data, self._image_size)
         return seen
-
-    def _check_intervals(self, observe_every: int | None, frame_every: int | None) -> None:
-        for name, every in (("observe_every", observe_every), ("frame_every", frame_every)):
-            if every is not None and every < 1:
-                raise ValueError(f"{name} must be at least 1, got {every}")
-        if frame_every is not None and self._camera is None:
-            raise ValueError(f"{self._label} was made with render_images=False and cannot take frames")
-
-
-def _checked_actions(actions: np.ndarray) -> np.ndarray:
-    actions = np.array(actions, dtype=np.float64)
-    if actions.ndim != 2 or actions.shape[1] != ACTION_DIM or len(actions) == 0:
-        raise ValueError(f"actions must have shape (n, {ACTION_DIM}) with n at least 1, got {actions.shape}")
-    if not np.isfinite(actions).all():
-        row, column = np.argwhere(~np.isfinite(actions))[0]
-        raise ValueError(f"actions[{row}, {column}] is {actions[row, column]}")
-    return actions
-
-
-def _is_due(step: int, every: int | None) -> bool:
-    return every is not None and step % every == 0

@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ript.demonstrations.demonstration_files import Try, write_part
-from ript.demonstrations.perturbation import NOISE_LEVELS, demonstration_seed, noise_steps
+from ript.demonstrations.perturbation import NOISE_LEVELS, noise_steps
 from ript.demonstrations.recording import Recording
+from ript.demonstrations.scripted_demonstrator import ScriptedDemonstrator
 from ript.demonstrations.task_demonstrator import DemonstratorSettings
 from ript.seeds import Word, numpy_generator
 from ript.simulators.metaworld.benchmark import MetaWorldBenchmark
-from ript.simulators.metaworld.env import FAST_SHADOW_SIZE, IMAGE, MetaWorldEnv
+from ript.simulators.metaworld.env import IMAGE, MetaWorldEnv
 
 
-class Demonstrator:
-    """Solves tasks of one suite with the scripted experts and writes down how. Keeps the last task's simulator."""
+class Demonstrator(ScriptedDemonstrator[MetaWorldEnv]):
+    """Solves tasks of one suite with the scripted experts and writes down how."""
 
     def __init__(self, settings: DemonstratorSettings) -> None:
-        self._settings = settings
+        super().__init__(settings, MetaWorldEnv)
         self._benchmark = MetaWorldBenchmark(settings.suite)
-        self._task_id = -1
-        self._env: MetaWorldEnv | None = None
-
-    def demonstrate(self, task_id: int, number: int, part: Path) -> Try:
-        """Tries a task once in a scene of its own; a success is written to `part`."""
-        started = time.perf_counter()
-        env = self._env_of(task_id)
-        scene_seed = demonstration_seed(self._settings.seed, self._settings.suite, task_id, number)
-        recording, success = self.record(env, scene_seed, number)
-        if success:
-            write_part(part, recording)
-        seconds = round(time.perf_counter() - started, 2)
-        return Try(number, recording.scene_seed, recording.noise, success, len(recording), seconds)
 
     def record(self, env: MetaWorldEnv, scene_seed: int, number: int = 0) -> tuple[Recording, bool]:
         """One episode, and whether it solved the task. Noise is added to the expert's commands, and is in the label."""
@@ -73,19 +58,3 @@ class Demonstrator:
             if success or len(recording) == self._benchmark.max_episode_length:
                 break
         return recording, success
-
-    def close(self) -> None:
-        """Closes the simulator."""
-        if self._env is not None:
-            self._env.close()
-            self._env = None
-
-    def _env_of(self, task_id: int) -> MetaWorldEnv:
-        if self._env is None:
-            settings = self._settings
-            shadows = FAST_SHADOW_SIZE if settings.fast_render else None
-            self._env = MetaWorldEnv(settings.suite, task_id, settings.image_size, settings.image_every > 0, shadows)
-        elif task_id != self._task_id:
-            self._env.load_task(task_id)
-        self._task_id = task_id
-        return self._env

@@ -15,7 +15,7 @@ from ript.env_runner.workers import EnvPool
 from ript.models.pi0.norm_stats import NormStats
 from ript.simulators.metaworld.adapter import MetaWorldAdapter
 from ript.simulators.metaworld.benchmark import MetaWorldBenchmark
-from ript.simulators.metaworld.env import ACTION_DIM, FAST_SHADOW_SIZE, MetaWorldEnv
+from ript.simulators.metaworld.env import ACTION_DIM, MetaWorldEnv
 from ript.simulators.metaworld.expert import Demonstrator
 from ript.simulators.metaworld.tasks import PACKAGES
 from ript.simulators.rendering import configure_rendering
@@ -39,9 +39,7 @@ class MetaWorldSimulator:
 
     def make_vec_env(self, task_id: int, num_envs: int, image_size: int, render: Render = "exact") -> EnvPool:
         """Environments in processes of their own; `fast` is a smaller shadow map."""
-        shadow_size = FAST_SHADOW_SIZE if render == "fast" else None
-        make = partial(MetaWorldEnv, self.benchmark.name, task_id, image_size, shadow_size=shadow_size)
-        return EnvPool(make, num_envs)
+        return EnvPool(partial(MetaWorldEnv, self.benchmark.name, task_id, image_size, render=render), num_envs)
 
     def make_adapter(self, norm_stats: NormStats, delta_actions: bool) -> MetaWorldAdapter:
         """MetaWorld's conventions for a policy."""

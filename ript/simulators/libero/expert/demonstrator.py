@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import itertools
-import time
-from pathlib import Path
 
 import numpy as np
 
-from ript.demonstrations.demonstration_files import Try, write_part
-from ript.demonstrations.perturbation import NOISE_LEVELS, demonstration_seed, noise_steps
+from ript.demonstrations.perturbation import NOISE_LEVELS, noise_steps
 from ript.demonstrations.recording import Recording
+from ript.demonstrations.scripted_demonstrator import ScriptedDemonstrator
 from ript.demonstrations.task_demonstrator import DemonstratorSettings
-from ript.env_runner.vec_env import Render
 from ript.seeds import Word, numpy_generator
 from ript.simulators.libero.benchmark import LiberoBenchmark
 from ript.simulators.libero.env import LiberoEnv
 from ript.simulators.libero.expert.rows import images_of, row_of
 
 
-class Demonstrator:
-    """Solves tasks of one suite with the scripted expert and writes down how. Keeps the last task's simulator."""
+class Demonstrator(ScriptedDemonstrator[LiberoEnv]):
+    """Solves tasks of one suite with the scripted expert and writes down how."""
 
     def __init__(self, settings: DemonstratorSettings) -> None:
-        self._settings = settings
+        super().__init__(settings, LiberoEnv)
         self._benchmark = LiberoBenchmark(settings.suite)
-        self._task_id = -1
-        self._env: LiberoEnv | None = None
-
-    def demonstrate(self, task_id: int, number: int, part: Path) -> Try:
-        """Tries a task once in a layout of its own; a success is written to `part`."""
-        started = time.perf_counter()
-        env = self._env_of(task_id)
-        scene_seed = demonstration_seed(self._settings.seed, self._settings.suite, task_id, number)
-        recording, success = self.record(env, scene_seed, number)
-        if success:
-            write_part(part, recording)
-        seconds = round(time.perf_counter() - started, 2)
-        return Try(number, recording.scene_seed, recording.noise, success, len(recording), seconds)
 
     def record(self, env: LiberoEnv, scene_seed: int, number: int = 0) -> tuple[Recording, bool]:
         """One episode, and whether it solved the task.
@@ -69,19 +53,3 @@ class Demonstrator:
             if success:
                 break
         return recording, success
-
-    def close(self) -> None:
-        """Closes the simulator."""
-        if self._env is not None:
-            self._env.close()
-            self._env = None
-
-    def _env_of(self, task_id: int) -> LiberoEnv:
-        if self._env is None or task_id != self._task_id:
-            self.close()
-            settings = self._settings
-            render_images = settings.image_every > 0
-            render: Render = "fast" if settings.fast_render else "exact"
-            self._env = LiberoEnv(settings.suite, task_id, settings.image_size, render_images, render)
-            self._task_id = task_id
-        return self._env
