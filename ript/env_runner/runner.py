@@ -162,7 +162,7 @@ class Runner:
         task_name: str,
         policy: Policy,
         all_init_states: Sequence[np.ndarray | None] | np.ndarray | None = None,
-        render: bool = False,
+        render: bool | Sequence[bool] = False,
         created_env: tuple[VecEnv, int, int] | None = None,
         random_init: bool = False,
         scene_seeds: Sequence[int] | None = None,
@@ -173,7 +173,7 @@ class Runner:
         Args:
             all_init_states: one flattened simulator state (D,) per rollout, None among them for a fresh layout; absent
                 means `rollouts_per_env` of the benchmark's evaluation states.
-            render: record video frames.
+            render: record video frames, of all rollouts or as said for each.
             created_env: what `create_env` gave.
             random_init: fresh layouts instead of evaluation states.
             scene_seeds: one per rollout; equal ones are the same scene.
@@ -182,14 +182,15 @@ class Runner:
         render_way: Render | None = "exact" if all_init_states is None else None
         pool, task_id, _ = created_env or self.create_env(task_name, render_way)
         if all_init_states is None:
-            indices = range(self.rollouts_per_env)
-            starts = [self._evaluation_start(task_id, i, film=render, random_init=random_init) for i in indices]
+            films = _for_each(render, self.rollouts_per_env)
+            starts = [self._evaluation_start(task_id, i, film, random_init) for i, film in enumerate(films)]
         else:
             scene_seeds = scene_seeds or [self.seed] * len(all_init_states)
             counted = [entropy(Word.EVALUATION, self.seed, task_id, i) for i in range(len(all_init_states))]
             noise_seeds = noise_seeds or counted
-            rows = zip(scene_seeds, all_init_states, noise_seeds, strict=True)
-            starts = [RolloutStart(scene, state, noise, film=render) for scene, state, noise in rows]
+            films = _for_each(render, len(all_init_states))
+            rows = zip(scene_seeds, all_init_states, noise_seeds, films, strict=True)
+            starts = [RolloutStart(*row) for row in rows]
         options = {"observe_every": self._observe_every(policy), "observe_end": self.observe_end}
         player = self._player(pool, task_id, policy, self.cfg_scale, **options)
         for episode in player.play(starts):
@@ -338,3 +339,7 @@ class Runner:
         path = write_video(frames, folder, film.name)
         logger.info("video: %s", path)
         return path
+
+
+def _for_each(render: bool | Sequence[bool], rollouts: int) -> Sequence[bool]:
+    return [render] * rollouts if isinstance(render, bool) else render

@@ -8,6 +8,8 @@
 #
 #   TASKS=reach-v3 DEMOS=4 SFT_STEPS=20 RL_STEPS=1 EPISODES=4 MAX_STEPS=40 bash scripts/results/metaworld.sh runs/small
 #
+# Called again with more RL_STEPS it goes on, and counts once more.
+#
 # Variables: TASKS (names of metaworld_mt50, separated by spaces), DEMOS (per task), SFT_STEPS, RL_STEPS, EPISODES (per
 # task and policy), MAX_STEPS (of an episode), OPEN_LOOP (executed steps per inference), SEED, NPROC.
 set -euo pipefail
@@ -38,8 +40,8 @@ if [[ ! -d $sft ]]; then
     "training.n_steps=$sft_steps" training.save_interval=500)
 fi
 protocol=(--tasks "${tasks[@]}" --max-steps "$max_steps" --open-loop "$open_loop" --workers "$nproc")
-evaluate sft "$sft" "$episodes" "${protocol[@]}"
+evaluate "sft_$sft_steps" "$sft" "$episodes" "${protocol[@]}"
 
 train cfg cfg_flow "$rl_steps" "${common[@]}" "algo.pretrained_path=$(hydra_string "$sft")" \
   "algo.max_episode_length=$max_steps"
-evaluate cfg_flow "$(policy cfg_flow "$rl_steps")" "$episodes" "${protocol[@]}"
+evaluate "cfg_flow_$rl_steps" "$(policy cfg_flow "$rl_steps")" "$episodes" "${protocol[@]}"

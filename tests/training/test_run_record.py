@@ -161,6 +161,9 @@ def test_every_so_many_iterations_a_group_of_training_is_filmed_and_nothing_else
     common = (
         "algo.env_runner._target_=planar_evaluation.EvaluationRunner",
         "algo.enable_dynamic_sampling=false",
+        "algo.demo_batch_size=3",  # groups that share the environments, and their inferences
+        "algo.contexts_per_task=3",
+        "algo.num_parallel_envs=3",
         "rollout.enabled=false",
         "training.n_steps=3",
     )

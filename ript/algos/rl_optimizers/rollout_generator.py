@@ -155,7 +155,7 @@ class RolloutGenerator:
                 if done:
                     continue  # the other ranks still play; this one takes part in their counting
                 film = not accepted and self._is_filmed
-                together = offers.take(1 if film else self._together(accepted))
+                together = offers.take(self._together(accepted))
                 for group in self._try_groups(model, together, reward_function, film):
                     accepted.append(not self.enable_dynamic_sampling or _is_mixed(group))
                     episodes += group
@@ -201,7 +201,8 @@ class RolloutGenerator:
     ) -> Iterator[list[Episode]]:
         """The groups, each as soon as it is complete, in order, but for those in which the simulator failed.
 
-        It is then started anew. Of several groups none can be blamed: those that are left are played one by one.
+        `film`: the first one. A simulator that failed is started anew. Of several groups none can be blamed: those that
+        are left are played one by one.
         """
         left = list(offers)
         try:
@@ -220,7 +221,7 @@ class RolloutGenerator:
             logger.warning("%d groups are played one by one: %s", len(left), failure)
         for offer in left:
             if not self._is_broken:
-                yield from self._try_groups(model, [offer], reward_function, film)
+                yield from self._try_groups(model, [offer], reward_function, film and offer is offers[0])
 
     def _end_if_broken(self, offers: Offers, dataloader: Any) -> None:
         """Raises EnvironmentFailure on all ranks if one of them is broken. A collective."""
@@ -302,7 +303,7 @@ class RolloutGenerator:
             task_name,
             model,
             all_init_states=[context.init_state for context, _ in members],
-            render=film,
+            render=[film and context is contexts[0] for context, _ in members],
             created_env=self.env_runner.create_env(task_name),
             scene_seeds=[context.scene_seed for context, _ in members],
             noise_seeds=[
@@ -312,7 +313,7 @@ class RolloutGenerator:
         )
         for offer in offers:
             played = [episode for _, _, episode in itertools.islice(rollouts, size)]
-            yield self._scored(task_name, offer, played, reward_function, film)
+            yield self._scored(task_name, offer, played, reward_function, film and offer is offers[0])
 
     def _scored(
         self, task_name: str, offer: Offer, played: list[Episode], reward_function: Any, film: bool

@@ -21,9 +21,8 @@ from ript.demonstrations.lerobot.metadata import EXTRA
 from ript.demonstrations.lerobot.reader import HAS_IMAGE
 from ript.demonstrations.lerobot.statistics import histogram, sampled, summarize_numbers, summarize_pixels
 from ript.json_files import write_json
+from ript.models.pi0.export import IMAGES
 
-CAMERAS = {"base_0_rgb": "observation.images.image", "left_wrist_0_rgb": "observation.images.image2"}
-"""π0's camera → feature."""
 _GROUP_ROWS = 16
 """Rows per row group: what is read to get at one image."""
 
@@ -135,12 +134,12 @@ class DatasetWriter:
         """Camera's feature → PNGs of all steps (None without image, and none for videos), and histograms."""
         steps = sorted(episode.images)
         looked_at = {steps[place] for place in sampled(len(steps))}
-        pngs: dict[str, list[Any]] = {name: [None] * len(episode.actions) for name in CAMERAS.values()}
-        counts = {name: np.zeros((3, 256), np.int64) for name in CAMERAS.values()}
-        videos = {name: VideoFile(self._video(name, number), self._fps) for name in CAMERAS.values() if self._videos}
+        pngs: dict[str, list[Any]] = {name: [None] * len(episode.actions) for name in IMAGES.values()}
+        counts = {name: np.zeros((3, 256), np.int64) for name in IMAGES.values()}
+        videos = {name: VideoFile(self._video(name, number), self._fps) for name in IMAGES.values() if self._videos}
         for step in steps:
             views = episode.images[step]
-            for camera, name in CAMERAS.items():
+            for camera, name in IMAGES.items():
                 self._check_shape(name, views[camera])
                 if step in looked_at:
                     counts[name] += histogram(views[camera])
@@ -190,7 +189,7 @@ class DatasetWriter:
             "meta/episodes/file_index": 0,
         }
         row |= {f"data/{key}": value for key, value in file_numbers(self._files).items()}
-        for name in CAMERAS.values() if self._videos else ():
+        for name in IMAGES.values() if self._videos else ():
             row |= {f"videos/{name}/{key}": value for key, value in file_numbers(number).items()}
             row |= {f"videos/{name}/from_timestamp": 0.0, f"videos/{name}/to_timestamp": length / self._fps}
         row |= {f"{EXTRA}{key}": value for key, value in (*episode.extra.items(), ("success", episode.success))}
