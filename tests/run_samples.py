@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ript.results.success import Tally, summarize
 from ript.results.videos import Film, write_video
 
 TASKS = ("open_the_drawer", "push_the_plate")
@@ -52,7 +53,7 @@ def evaluation(step: int, successes: Sequence[int], episodes: int = 10) -> dict[
     """An evaluation of both tasks."""
     counts = {f"success_count/{task}": k for task, k in zip(TASKS, successes, strict=True)}
     counts |= {f"rollout_count/{task}": episodes for task in TASKS}
-    total = {"rollout_count": 2 * episodes, "success_count": sum(successes)}
+    total = summarize({task: Tally(k, episodes) for task, k in zip(TASKS, successes, strict=True)})["rollout"]
     return {"step": step, "phase": "eval", **total, **counts, "time/elapsed_s": 30.0 * step + 5}
 
 

@@ -27,7 +27,7 @@ from ript.training.interrupt import Interrupt, Interrupted
 from ript.training.memory import MemoryWatch, memory_metrics
 from ript.training.resume import check_changes, set_aside_later
 from ript.training.run_logging import RunLogger
-from ript.training.run_record import RunReport, record_start
+from ript.training.run_record import RunReport, log_summary, record_start
 
 logger = logging.getLogger(__name__)
 
@@ -215,11 +215,13 @@ class Trainer:
         self.report.write()
 
     def close(self) -> None:
-        """Ends simulators and log writers; the report has what was logged last."""
+        """Ends simulators and log writers; report and summary have what was logged last."""
         self.parts.env_runner.close()
         self.memory.close()
         self.log.close()
         self.report.write()
+        if self.distributed.is_main:
+            log_summary(self.run_dir)
         if self._lock is not None:
             self._lock.close()
 

@@ -1,4 +1,4 @@
-"""What a run's folder says about the run besides its metrics: where it ran, and its report."""
+"""What a run's folder says about the run besides its metrics: where it ran, its report, and the console's last word."""
 
 import logging
 import os
@@ -13,8 +13,10 @@ import torch
 
 from ript.distributed import Distributed
 from ript.json_files import read_json, write_json
-from ript.report.run_folder import METRICS, STARTS
+from ript.report.run_folder import METRICS, STARTS, read_run
 from ript.report.run_page import write_report
+from ript.report.summary import summary
+from ript.training.checkpoint import POLICY, complete_checkpoints
 from ript.training.memory import GIB
 
 logger = logging.getLogger(__name__)
@@ -70,3 +72,11 @@ class RunReport:
             logger.error("the report of %s could not be written: %s", self._run_dir, error)
         except Exception:
             logger.exception("the report of %s could not be written", self._run_dir)
+
+
+def log_summary(run_dir: Path) -> None:
+    """Logs what the run reached, at what cost, and where things lie; nothing for a run without metrics."""
+    run = read_run(run_dir)
+    if run.train or run.evaluations:
+        checkpoints = complete_checkpoints(run_dir / "checkpoints")
+        logger.info("%s", summary(run, checkpoints[-1] / POLICY if checkpoints else None))
