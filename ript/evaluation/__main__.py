@@ -103,7 +103,7 @@ def check_options(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command. Exit codes: 2 for bad input, 1 for a failed simulator, 130 for Ctrl-C."""
+    """Runs the command. Exit codes: 2 for bad input, 1 for a failed simulator or disk, 130 for Ctrl-C."""
     options = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
@@ -118,16 +118,18 @@ def _evaluate(options: argparse.Namespace) -> None:
         opened = _open(options, logs)
         from ript.evaluation.evaluate import play, summarize
 
-        failure = None
+        failure: str | None = None
         try:
             for evaluation, log, filmed in opened:
                 play(evaluation, log, filmed)
         except EnvironmentFailure as error:
-            failure = error
+            failure = error.brief
+        except OSError as error:
+            failure = str(error)
         finally:
             summarize([evaluation for evaluation, _, _ in opened], options.out)
         if failure is not None:
-            print(f"error: {failure.brief}\n{_GOES_ON}", file=sys.stderr)
+            print(f"error: {failure}\n{_GOES_ON}", file=sys.stderr)
             sys.exit(1)
 
 

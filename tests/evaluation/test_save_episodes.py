@@ -85,6 +85,17 @@ def test_bad_options_end_with_one_line(
     assert line.startswith("error: ") and message in line and not (tmp_path / "out").exists()
 
 
+def test_a_disk_that_takes_no_episode_ends_with_one_line(
+    tiny_policy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "episodes").touch()
+    with pytest.raises(SystemExit) as ended:
+        main(command(tiny_policy_folder, tmp_path, "--save-episodes"))
+    assert ended.value.code == 1
+    error = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
+    assert str(tmp_path / "episodes") in error and not read_log(tmp_path)
+
+
 def test_a_run_learns_from_an_evaluation_whose_settings_are_siblings(
     tiny_policy_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
