@@ -56,12 +56,14 @@ def test_a_run_learns_from_its_log_before_it_plays(
 
     monkeypatch.setattr(RolloutGenerator, "_play_groups", recording)
     options = (f"algo.offline_episodes={logged}", "algo.offline_steps=2", "training.n_steps=3", "rollout.enabled=false")
-    run(planar_config(tmp_path / "run", tiny_policy_folder, *options, "algo.enable_dynamic_sampling=false"))
+    options += ("algo.enable_dynamic_sampling=false", "algo.replay_iterations=3", "algo.update_batch_size=4")
+    run(planar_config(tmp_path / "run", tiny_policy_folder, *options))
     offline, second, online = lines_of(tmp_path / "run")
     assert offline["rollouts_learned_from"] == second["rollouts_learned_from"] == 6
     assert offline["mean_scores"] == pytest.approx(2 / 6) and offline["num_windows"] == 9
     assert "env_steps" not in offline and "rollout_checked" not in second
-    assert offline["gradient_steps"] == 1 and offline["gradient_norm_model"] > 0
+    steps = [line["gradient_steps"] for line in (offline, second, online)]
+    assert steps == [3, 3, 5]  # of the log's 9 windows each; the last has them again beside 8 of its own
     assert online["rollout_checked"] == 2 and online["env_steps"] > 0
     assert contexts == [(2, 0), (2, 1)]  # no context was lost on the log
 
