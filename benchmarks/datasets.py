@@ -2,6 +2,7 @@
 
     python benchmarks/datasets.py                # 1 GiB of PNG images of 128 pixels, written to a temporary folder
     python benchmarks/datasets.py --videos       # the same frames as H.264 videos
+    python benchmarks/datasets.py --videos --workers 1  # also: steps with their reading, and read ahead by a process
     python benchmarks/datasets.py --group episode  # row groups as the lerobot package writes them: one per episode
 
 While windows are read, the process may not have more than `--limit` MiB of data beyond what it had before (the kernel
@@ -26,8 +27,9 @@ from torch.optim import AdamW
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.rl_optimizers.sft_optimizer_pi0 import SFTOptimizerPI0
-from ript.demonstrations.lerobot.writer import CAMERAS, DatasetWriter, LoggedEpisode
-from ript.demonstrations.window_loader import window_loader
+from ript.demonstrations.lerobot.writer import DatasetWriter, LoggedEpisode
+from ript.demonstrations.recording import CAMERAS
+from ript.demonstrations.window_loader import WindowLoader, window_loader
 from ript.distributed import Distributed
 from ript.training.learner import Learner
 
@@ -82,12 +84,17 @@ def windows_per_second(step: Callable[[], object], repeats: int) -> float:
     return BATCH / statistics.median(seconds)
 
 
+def make_loader(root: Path, policy: PI0_OFT_Policy, workers: int) -> WindowLoader:
+    """As a run makes it."""
+    benchmark = SimpleNamespace(get_task_id=lambda name: 0, get_language=lambda task: INSTRUCTION)
+    runner = SimpleNamespace(benchmark=benchmark, task_names=[TASK])
+    return window_loader(runner, policy, Distributed(), BATCH, 0, str(root), num_workers=workers)
+
+
 def read_and_train(root: Path, options: argparse.Namespace) -> None:
     """Prints both speeds and the memory."""
     policy = PI0_OFT_Policy(random_weights=True)
-    benchmark = SimpleNamespace(get_task_id=lambda name: 0, get_language=lambda task: INSTRUCTION)
-    runner = SimpleNamespace(benchmark=benchmark, task_names=[TASK])
-    loader = window_loader(runner, policy, Distributed(), BATCH, 0, str(root))
+    loader = make_loader(root, policy, 0)
     stream = iter(loader)
     next(stream)
     before, limits = own_memory(), resource.getrlimit(resource.RLIMIT_DATA)
@@ -104,6 +111,22 @@ def read_and_train(root: Path, options: argparse.Namespace) -> None:
     print(f"trained {learn:7.1f} windows/s (the small π0, no augmentation): read / trained = {read / learn:.1f}")
 
 
+def read_ahead(root: Path, options: argparse.Namespace) -> None:
+    """Prints how fast whole steps are, with their reading, in turns: read in this process, read ahead, …"""
+    policy, rates = PI0_OFT_Policy(random_weights=True), {0: [], options.workers: []}
+    learner = Learner(policy, {group: AdamW(parameters) for group, parameters in policy.trainable_params.items()})
+    optimizer = SFTOptimizerPI0()
+    streams = {workers: iter(make_loader(root, policy, workers)) for workers in rates}
+    next(streams[options.workers])
+    for _ in range(options.turns):
+        for workers, stream in streams.items():
+            rates[workers].append(
+                windows_per_second(lambda own=stream: optimizer.optimize(policy, next(own), learner), 4)
+            )
+    here, ahead = (statistics.median(found) for found in rates.values())
+    print(f"steps with reading {here:7.1f} windows/s; read ahead by {options.workers} {ahead:7.1f}: {ahead / here:.2f}")
+
+
 def main() -> None:
     """Writes, reads, trains."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -113,6 +136,8 @@ def main() -> None:
     parser.add_argument("--group", choices=("ours", "episode"), default="ours")
     parser.add_argument("--batches", type=int, default=60)
     parser.add_argument("--limit", type=int, default=256)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -120,6 +145,8 @@ def main() -> None:
         size = write_dataset(root, options)
         print(f"{size / 2**30:.2f} GiB on the disk, limit {options.limit / 1024:.2f} GiB of new data")
         read_and_train(root, options)
+        if options.workers:
+            read_ahead(root, options)
 
 
 if __name__ == "__main__":

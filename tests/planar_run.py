@@ -1,9 +1,11 @@
 """Whole training runs on the plane, configured by the project's own config files."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
@@ -13,6 +15,7 @@ from samples import episode
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.demonstrations.window_loader import WindowLoader
 from ript.distributed import Distributed
+from ript.env_runner.episode import Episode
 from ript.storage.windows import Window, WindowCutter
 from ript.training.checkpoint import complete_checkpoints
 from ript.training.loop import Trainer
@@ -84,6 +87,13 @@ ALGORITHMS: dict[str, tuple[str, ...]] = {
     "dsrl": DSRL,
     "dsrl_beside": (*DSRL, *BESIDE, "algo.freeze_policy=false", "algo.latent_repeat=false"),
 }
+
+
+class Effort:
+    """A reward that differs between any two rollouts."""
+
+    def compute_reward(self, i: int, episode: Episode, batch: Mapping[str, Any]) -> float:
+        return float(np.abs(episode.actions).mean())
 
 
 def planar_config(run_dir: Path, policy_folder: Path | None, *overrides: str) -> DictConfig:

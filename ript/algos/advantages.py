@@ -1,6 +1,6 @@
 """Advantages of rollouts within a group and of chunks within an episode; the weights of the positive branch."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -39,6 +39,21 @@ def rloo_advantages(rewards: ArrayLike, group_size: int) -> np.ndarray:
     groups = _groups(rewards, group_size)
     baseline = (groups.sum(axis=1, keepdims=True) - groups) / (group_size - 1)
     return (groups - baseline).reshape(-1)
+
+
+def logged_advantages(rewards: np.ndarray, tasks: Sequence[str], scenes: Sequence[str]) -> np.ndarray:
+    """Advantages (N,) of logged rollouts, however many there are of a context, in any order.
+
+    `rloo_advantages` among those of one task and scene; a scene's only rollout has its distance from the mean reward
+    of all logged rollouts of its task. `rewards` is (N,) float64.
+    """
+    rewards, advantages = np.asarray(rewards, np.float64), np.zeros(len(rewards))
+    for rows in _rows_by(tasks):
+        advantages[rows] = rewards[rows] - rewards[rows].mean()
+    for rows in _rows_by(list(zip(tasks, scenes, strict=True))):
+        if len(rows) > 1:
+            advantages[rows] = rloo_advantages(rewards[rows], len(rows))
+    return advantages
 
 
 def grpo_advantages(
@@ -109,6 +124,14 @@ class PositiveWeights:
         if std <= 0:
             return np.zeros(len(advantages))
         return np.clip(advantages / std / self.temperature, 0.0, self.a_max)
+
+
+def _rows_by(keys: Sequence[Hashable]) -> list[np.ndarray]:
+    """The rows of each distinct key."""
+    rows: dict[Hashable, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    return [np.array(own, int) for own in rows.values()]
 
 
 def _groups(rewards: ArrayLike, group_size: int) -> np.ndarray:

@@ -1,9 +1,12 @@
-"""Exports demonstrations (HDF5) as a LeRobot v3.0 dataset.
+"""Exports demonstrations (HDF5) or saved rollouts as a LeRobot v3.0 dataset.
 
     python -m ript.demonstrations.export_lerobot --data LIBERO/datasets/libero_spatial --out spatial_lerobot
     python -m ript.demonstrations.export_lerobot --data LIBERO/datasets/libero_object --out object_lerobot --videos
+    python -m ript.demonstrations.export_lerobot --episodes runs/evaluations/object --successes --out solved_lerobot
 
-Images are upright PNGs, of the pixels in the files. The folder appears when it is complete.
+Rollouts are those that an evaluation (--save-episodes --observe-every 1) or a run (algo.save_episodes=true
+algo.observe_every=1) saved. Images are upright PNGs, of the pixels in the files. The folder appears when it is
+complete.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ from ript import checks
 from ript.demonstrations.lerobot.writer import DatasetWriter, LoggedEpisode
 from ript.demonstrations.reader import Demonstrations, find_demonstrations
 from ript.demonstrations.recording import ROBOT, RobotLayout
+from ript.demonstrations.saved_rollouts import logged_rollout
 from ript.progress import progress_bar
+from ript.storage.episode_files import find_episodes, read_episode
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +69,11 @@ def logged_episodes(source: Demonstrations) -> Iterator[LoggedEpisode]:
 def export(options: argparse.Namespace) -> None:
     """Writes the dataset. Raises ValueError or OSError naming the file."""
     checks.whole_number("fps", options.fps, 1)
+    if options.episodes is not None:
+        export_rollouts(options)
+        return
+    if options.successes:
+        raise ValueError("--successes needs --episodes: demonstrations are successes")
     if options.videos and options.missing_images:
         raise ValueError("--videos and --missing-images exclude each other: a video has every frame")
     sources = [Demonstrations(file) for file in find_demonstrations(options.data)]
@@ -84,6 +94,22 @@ def export(options: argparse.Namespace) -> None:
             source.close()
 
 
+def export_rollouts(options: argparse.Namespace) -> None:
+    """Writes the saved rollouts. Raises ValueError or OSError naming the file."""
+    if options.missing_images:
+        raise ValueError("--missing-images is for demonstrations: a rollout's state is known where there is an image")
+    paths = find_episodes([str(path) for path in options.episodes])
+    added = 0
+    with DatasetWriter(options.out, options.fps, options.videos) as writer:
+        for path in progress_bar(paths, desc=options.out.name, unit="episode"):
+            saved = read_episode(path)
+            if saved.episode.success or not options.successes:
+                writer.add(logged_rollout(saved))
+                added += 1
+        if not added:
+            raise ValueError(f"--successes: none of the {len(paths)} episodes succeeded")
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -92,7 +118,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--data", type=Path, nargs="+", required=True, metavar="PATH", help="HDF5 files, or folders that hold them")
+    what = parser.add_mutually_exclusive_group(required=True).add_argument
+    what("--data", type=Path, nargs="+", metavar="PATH", help="HDF5 files, or folders that hold them")
+    what("--episodes", type=Path, nargs="+", metavar="PATH", help="saved rollouts: of an evaluation, a run, or by name")
+    add("--successes", action="store_true", help="of the rollouts, those that succeeded alone")
     add("--out", type=Path, required=True, metavar="FOLDER", help="the dataset's folder, which must not exist")
     add("--fps", type=int, default=20, help="control steps per second of the simulator (default: %(default)s)")
     add("--videos", action="store_true", help="H.264 videos, smaller and lossy, in place of PNG images")

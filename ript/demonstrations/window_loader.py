@@ -1,10 +1,13 @@
 """Batches of demonstration windows, endless, split over ranks, resumable."""
 
-from collections.abc import Iterator, Mapping
+import itertools
+import signal
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 from ript.checks import whole_number
 from ript.demonstrations.demonstration_windows import DemonstrationWindows
@@ -22,25 +25,33 @@ class WindowLoader:
     Args:
         dataset: windows by index.
         batch_size: windows per batch and rank.
+        num_workers: processes of each rank that read batches ahead, two each; 0 reads in this one, when asked.
     """
 
     def __init__(
-        self, dataset: Dataset[Window], batch_size: int, seed: int = 0, distributed: Distributed | None = None
+        self,
+        dataset: Dataset[Window],
+        batch_size: int,
+        seed: int = 0,
+        distributed: Distributed | None = None,
+        num_workers: int = 0,
     ):
         whole_number("batch_size", batch_size, 1)
+        whole_number("num_workers", num_workers, 0)
         self.dataset = dataset
         self.count: int = len(dataset)  # type: ignore[arg-type]
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self.distributed = distributed or Distributed()
         self.drawn = 0
-        """Windows that all ranks together have drawn."""
+        """Windows that all ranks together have drawn; what is read ahead is not."""
         self._epoch, self._order = -1, np.zeros(0, int)
 
     def __iter__(self) -> Iterator[list[Window]]:
-        while True:
-            first = self.drawn + self.distributed.rank * self.batch_size
+        places = self._places()
+        read = self._reader(places) if self.num_workers else ([self.dataset[i] for i in own] for own in places)
+        for batch in read:
             self.drawn += self.distributed.world_size * self.batch_size
-            yield [self.dataset[self._index(first + i)] for i in range(self.batch_size)]
+            yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Where the stream stands."""
@@ -53,12 +64,37 @@ class WindowLoader:
         else:
             self.drawn = state["drawn"]
 
+    def _places(self) -> Iterator[list[int]]:
+        """Which windows this rank's batches have, from where the stream stands on."""
+        for first in itertools.count(self.drawn, self.distributed.world_size * self.batch_size):
+            own = first + self.distributed.rank * self.batch_size
+            yield [self._index(own + i) for i in range(self.batch_size)]
+
+    def _reader(self, places: Iterator[list[int]]) -> Iterable[list[Window]]:
+        """Reads ahead. Its generator is its own, so that torch's random state does not depend on who reads."""
+        loader: DataLoader[Any] = DataLoader(
+            self.dataset,
+            batch_sampler=places,
+            num_workers=self.num_workers,
+            collate_fn=list,
+            generator=torch.Generator(),
+            multiprocessing_context="spawn",
+            worker_init_fn=_outlive_signals,
+        )
+        return loader
+
     def _index(self, number: int) -> int:
         epoch, place = divmod(number, self.count)
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = numpy_generator(Word.WINDOW_ORDER, self.seed, epoch).permutation(self.count)
         return int(self._order[place])
+
+
+def _outlive_signals(worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal: this one ends with the run, which has an iteration to finish."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def window_loader(
@@ -69,10 +105,11 @@ def window_loader(
     seed: int,
     demonstrations: str,
     lerobot_features: Mapping[str, Any] | None = None,
+    num_workers: int = 0,
 ) -> WindowLoader:
     """Batches of `demonstration_windows`."""
     dataset = demonstration_windows(runner, policy, demonstrations, lerobot_features)
-    return WindowLoader(dataset, batch_size, seed, distributed)
+    return WindowLoader(dataset, batch_size, seed, distributed, num_workers)
 
 
 def demonstration_windows(

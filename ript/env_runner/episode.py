@@ -1,6 +1,6 @@
 """The record of one rollout: the one schema that generator, windows, rewards and videos share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -44,7 +44,7 @@ class Episode:
     """(C, H, 7) float32, the chunks as the policy gave them."""
     executed: np.ndarray
     """(C,) int, how many steps of each chunk were executed; they add up to T."""
-    observations: dict[int, dict[str, Any]]
+    observations: Mapping[int, dict[str, Any]]
     """Step → π0 observation (images (H, W, 3) uint8, state (8,), prompt), at every step where a window may start."""
     states: dict[int, np.ndarray]
     """Step → raw proprioception (8,) float64, for the same steps."""

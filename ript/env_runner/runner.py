@@ -1,6 +1,7 @@
 """Runs a policy on a simulator: one batched inference per chunk of executed steps."""
 
 import logging
+import math
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class Runner:
         window_stride: observations are recorded every so many steps, where training windows will start; None and
             `last` are where chunks start.
         cfg_scale: guidance scale; 1 is the positive branch alone.
+        observe_every: of rollouts to learn from or to keep, observe this often too; must divide `open_loop`.
         observe_end: of rollouts to learn from, observe what an episode that ran out of time ended at.
         seed: seeds evaluation scenes and noise.
         settings: what the `PI0_*` environment variables ask for; they win over the arguments.
@@ -60,6 +62,7 @@ class Runner:
         image_size: int = 256,
         window_stride: Stride = None,
         cfg_scale: float = 1.0,
+        observe_every: int | None = None,
         observe_end: bool = False,
         seed: int = 0,
         settings: EnvSettings | None = None,
@@ -73,6 +76,7 @@ class Runner:
             ("num_steps_wait", num_steps_wait, 0),
             ("open_loop", open_loop, 1),
             ("image_size", image_size, 1),
+            ("observe_every", observe_every, 1),
         ):
             whole_number(key, value, low)
         in_range("cfg_scale", cfg_scale, 0)
@@ -93,6 +97,7 @@ class Runner:
         self.seed = seed
         self.settings = settings or EnvSettings()
         self.cfg_scale = cfg_scale
+        self.observe_every = observe_every
         self.observe_end = observe_end
         self.info_on_video = info_on_video
         self.render = render
@@ -103,7 +108,7 @@ class Runner:
         return self.simulator.make_adapter(policy.norm_stats, policy.card.delta_actions)
 
     def check_policy(self, policy: Policy) -> None:
-        """Raises ValueError when `open_loop` or `window_stride` do not go with the policy's chunk size.
+        """Raises ValueError when `open_loop`, `window_stride` or `observe_every` do not go with the chunk size.
 
         Or when the simulator lacks a camera that the policy looks through, or is another robot's.
         """
@@ -252,6 +257,7 @@ class Runner:
         indices: Sequence[int],
         cfg_scale: float | None = None,
         film: Container[int] = (),
+        observe: bool = False,
     ) -> Iterator[tuple[int, Episode]]:
         """Evaluation rollouts of one task: `(index, episode)` as each ends.
 
@@ -263,12 +269,14 @@ class Runner:
             indices: which rollouts; see `evaluation_scene`.
             cfg_scale: guidance scale; None is the runner's.
             film: which of them record video frames.
+            observe: observe within chunks as in rollouts to learn from, for episodes that are kept.
         """
         missing = list(indices)
         failures = 0
         while missing:
             try:
-                for index, episode in self._play_indices(task_name, policy, list(missing), cfg_scale, film):
+                rollouts = self._play_indices(task_name, policy, list(missing), cfg_scale, film, observe)
+                for index, episode in rollouts:
                     failures = 0
                     missing.remove(index)
                     yield index, episode
@@ -280,10 +288,18 @@ class Runner:
                 logger.warning("%s: the simulators are started anew: %s", task_name, failure)
 
     def _play_indices(
-        self, task_name: str, policy: Policy, indices: Sequence[int], cfg_scale: float | None, film: Container[int]
+        self,
+        task_name: str,
+        policy: Policy,
+        indices: Sequence[int],
+        cfg_scale: float | None,
+        film: Container[int],
+        observe: bool,
     ) -> Iterator[tuple[int, Episode]]:
         pool, task_id, _ = self.create_env(task_name, render="exact")
-        player = self._player(pool, task_id, policy, self.cfg_scale if cfg_scale is None else cfg_scale)
+        every = self._observe_every(policy) if observe else None
+        scale = self.cfg_scale if cfg_scale is None else cfg_scale
+        player = self._player(pool, task_id, policy, scale, observe_every=every)
         starts = [self._evaluation_start(task_id, index, film=index in film) for index in indices]
         for place, episode in player.play_as_completed(starts):
             yield indices[place], episode
@@ -318,15 +334,18 @@ class Runner:
         return self.open_loop or policy.open_loop
 
     def _observe_every(self, policy: Policy) -> int | None:
-        """None when windows start where chunks do: the policy looks there anyway."""
+        """None where only the policy looks: at the start of chunks, where windows start unless they are closer."""
         stride, open_loop = self.window_stride, self._open_loop(policy)
         if stride is None or stride == "last" or stride % open_loop == 0:
-            return None
+            stride = open_loop
         if open_loop % stride:
             raise ValueError(
                 f"window_stride={stride} is not valid: must divide open_loop={open_loop} or be a multiple of it"
             )
-        return stride
+        if open_loop % (self.observe_every or 1):
+            raise ValueError(f"observe_every={self.observe_every} is not valid: must divide open_loop={open_loop}")
+        every = math.gcd(stride, self.observe_every or stride)
+        return None if every == open_loop else every
 
     def save_video(self, folder: str | Path, film: Film, episode: Episode) -> Path | None:
         """Writes the frames that the episode recorded; None where there are none."""

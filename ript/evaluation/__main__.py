@@ -10,6 +10,9 @@ Several suites are put side by side, each compared with the first: name the one 
 Every combination of --denoise-steps and --cfg-scale is played from the same starts. The command can be killed at any
 time; the same command goes on where it stopped, and one with more episodes, tasks or values adds to the folder. It
 reads no PI0_* environment variables.
+
+--save-episodes keeps what was seen and done, for algo.offline_episodes of a training run, or for
+python -m ript.demonstrations.export_lerobot.
 """
 
 import argparse
@@ -49,6 +52,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--standard", action="store_true", help="refuse what differs from all tasks, 50 episodes, the suite's steps")
     add("--videos", type=int, default=1, metavar="N", help="per task, failures first (default: %(default)s)")
     add("--info-on-video", action="store_true", help="step, reward and success below the frames")
+    add("--save-episodes", action="store_true", help="keep every episode with its images, in episodes/ of the folder")
+    add("--observe-every", type=int, metavar="STEPS", help="look this often for them; 1 for a LeRobot export")
     add = parser.add_argument_group("policy").add_argument
     add("--policy", type=Path, metavar="FOLDER", help="default: the small π0 that ships with the project")
     add("--norm-stats", metavar="FILE", help="normalisation statistics (default: those in the folder)")
@@ -82,10 +87,13 @@ def check_options(options: argparse.Namespace) -> None:
         ("open_loop", 1),
         ("image_size", 1),
         ("videos", 0),
+        ("observe_every", 1),
         ("workers", 1),
         ("threads", 1),
     ):
         checks.whole_number(name, getattr(options, name), low)
+    if options.observe_every is not None and not options.save_episodes:
+        raise ValueError("--observe-every needs --save-episodes: nobody else reads what it adds")
     for steps in options.denoise_steps:
         checks.whole_number("denoise_steps", steps, 1)
     for scale in options.cfg_scale:
@@ -95,7 +103,7 @@ def check_options(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command. Exit codes: 2 for bad input, 1 for a failed simulator, 130 for Ctrl-C."""
+    """Runs the command. Exit codes: 2 for bad input, 1 for a failed simulator or disk, 130 for Ctrl-C."""
     options = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
@@ -110,16 +118,18 @@ def _evaluate(options: argparse.Namespace) -> None:
         opened = _open(options, logs)
         from ript.evaluation.evaluate import play, summarize
 
-        failure = None
+        failure: str | None = None
         try:
             for evaluation, log, filmed in opened:
                 play(evaluation, log, filmed)
         except EnvironmentFailure as error:
-            failure = error
+            failure = error.brief
+        except OSError as error:
+            failure = str(error)
         finally:
             summarize([evaluation for evaluation, _, _ in opened], options.out)
         if failure is not None:
-            print(f"error: {failure.brief}\n{_GOES_ON}", file=sys.stderr)
+            print(f"error: {failure}\n{_GOES_ON}", file=sys.stderr)
             sys.exit(1)
 
 

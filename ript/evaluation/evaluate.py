@@ -31,6 +31,7 @@ from ript.evaluation.summary import SUMMARY, write_summary
 from ript.models.pi0.conditioning import CONDITION_MODES
 from ript.progress import progress_bar
 from ript.simulators.suite_runner import SuiteRunner
+from ript.storage.episode_files import EPISODE_FOLDER, write_episode
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class Evaluation:
     """Per task and setting."""
     videos: int
     """Per task."""
+    save_episodes: bool
+    """Keep every episode with its images."""
     folder: Path
 
     @property
@@ -88,6 +91,7 @@ def prepare(options: argparse.Namespace) -> list[Evaluation]:
                 grid,
                 episodes,
                 options.videos,
+                options.save_episodes,
                 options.out / suite if len(runners) > 1 else options.out,
             )
         )
@@ -101,6 +105,7 @@ def _make_runner(suite: str, options: argparse.Namespace, episodes: int) -> Runn
         max_episode_length=options.max_steps,
         num_steps_wait=options.wait_steps,
         open_loop=options.open_loop,
+        observe_every=options.observe_every,
         seed=options.seed,
         settings=EnvSettings(render_source="render"),
         info_on_video=options.info_on_video,
@@ -157,6 +162,7 @@ def play(evaluation: Evaluation, log: EpisodeLog, filmed: Setting) -> None:
         for task in evaluation.tasks
         for setting in evaluation.settings
     }
+    _warn_of_unsaved(evaluation, log)
     total = len(wanted) * evaluation.episodes
     done = total - sum(map(len, wanted.values()))
     bar = progress_bar(total=total, initial=done, desc=evaluation.protocol.suite, unit="episode")
@@ -197,13 +203,35 @@ def _brief(result: SettingResult) -> str:
 def _play_setting(
     evaluation: Evaluation, log: EpisodeLog, task: str, setting: Setting, indices: list[int], bar: tqdm
 ) -> None:
-    runner, policy = evaluation.runner, evaluation.policy
+    runner, policy, keep = evaluation.runner, evaluation.policy, evaluation.save_episodes
     policy.num_steps = setting.denoise_steps
-    for index, episode in runner.play_evaluation(task, policy, indices, setting.cfg_scale):
-        log.append(_record(runner, setting, task, index, episode))
+    for index, episode in runner.play_evaluation(task, policy, indices, setting.cfg_scale, observe=keep):
+        record = _record(runner, setting, task, index, episode)
+        if keep:  # before its line: an episode that was killed between the two is played again
+            path = _episode_file(evaluation.folder, record)
+            write_episode(path, episode, evaluation.protocol.suite, task, policy.norm_stats)
+        log.append(record)
         successes = sum(record.success for record in log.records)
         bar.update()
         bar.set_postfix(success=f"{successes}/{len(log.records)}")
+
+
+def _episode_file(folder: Path, record: EpisodeRecord) -> Path:
+    name = f"{record.index:04d}_denoise_{record.denoise_steps}_cfg_{record.cfg_scale:g}.safetensors"
+    return folder / EPISODE_FOLDER / record.task / name
+
+
+def _warn_of_unsaved(evaluation: Evaluation, log: EpisodeLog) -> None:
+    """Episodes are not played again to be saved."""
+    records = [r for r in log.records if r.setting in evaluation.settings and r.task in evaluation.tasks]
+    unsaved = sum(not _episode_file(evaluation.folder, record).exists() for record in records)
+    if evaluation.save_episodes and unsaved:
+        logger.warning(
+            "%d of %d episodes were played without --save-episodes: %s lacks them; another --out plays them again",
+            unsaved,
+            len(records),
+            evaluation.folder / EPISODE_FOLDER,
+        )
 
 
 def _record(runner: Runner, setting: Setting, task: str, index: int, episode: Episode) -> EpisodeRecord:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ript.evaluation.episode_log import read_log
-from ript.evaluation.protocol import read_evaluation
+from ript.evaluation.protocol import Setting, read_evaluation
 from ript.evaluation.results import Counts, SettingResult, compare
 from ript.evaluation.summary import COUNTS, describe_counts, interval
 from ript.json_files import write_json
@@ -26,14 +26,25 @@ def write_side_by_side(folder: Path, suites: Sequence[str]) -> None:
 
 
 def make_page(results: Mapping[str, Sequence[SettingResult]]) -> Page:
-    """A section per setting that all suites have."""
+    """All settings that all suites have in one table, where there are several, and a section for each."""
     by_setting = [{result.setting: result for result in of_suite} for of_suite in results.values()]
     shared = [setting for setting in by_setting[0] if all(setting in other for other in by_setting)]
-    sections = []
+    sections = [_grid(shared, dict(zip(results, by_setting, strict=True)))] if len(shared) > 1 else []
     for number, setting in enumerate(shared):
         found = {suite: other[setting] for suite, other in zip(results, by_setting, strict=True)}
         sections.append(Section(str(setting)[0].upper() + str(setting)[1:], _blocks(number, found)))
     return Page(f"{len(results)} suites side by side", sections)
+
+
+def _grid(settings: Sequence[Setting], by_suite: Mapping[str, Mapping[Setting, SettingResult]]) -> Section:
+    """A row per setting, a column per suite."""
+    rows = [[str(setting), *(_cell(of[setting].overall) for of in by_suite.values())] for setting in settings]
+    return Section("Settings", [Table(("setting", *by_suite), rows)])
+
+
+def _cell(counts: Counts) -> str:
+    success, rate, interval_, *_ = describe_counts(counts)
+    return f"{success}, {rate} ({interval_})"
 
 
 def _results(folder: Path) -> list[SettingResult]:

@@ -12,6 +12,8 @@ from ript.storage.windows import Window
 
 FIRST_DEMONSTRATION = 2**40
 """Episode ids of demonstrations start here; those of rollouts are below."""
+FIRST_LOGGED = 3 * FIRST_DEMONSTRATION
+"""Those of logged episodes, which may have been rollouts of another run, start here."""
 FIRST_EPISODE = {Word.DEMONSTRATED: FIRST_DEMONSTRATION, Word.CO_TRAINED: 2 * FIRST_DEMONSTRATION}
 """Each use has ids of its own, and so noise of its own."""
 

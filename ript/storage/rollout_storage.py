@@ -72,6 +72,10 @@ class RolloutStorage:
         """Takes in an iteration's windows with their weights w(A) (N,); the oldest iteration may fall out."""
         self._iterations.append([StoredWindow(*pair) for pair in zip(windows, weights.tolist(), strict=True)])
 
+    def clear(self) -> None:
+        """Forgets all windows."""
+        self._iterations.clear()
+
     @property
     def windows(self) -> list[StoredWindow]:
         """All windows that this rank holds, the oldest first."""

@@ -87,7 +87,7 @@ class WindowCutter:
             )
         ends = np.cumsum(episode.executed)
         advantages, returns = np.broadcast_to(advantages, ends.shape), np.broadcast_to(returns, ends.shape)
-        for start in self._starts(episode, horizon):
+        for start in self.starts(episode, horizon):
             if start not in episode.observations:
                 seen = sorted(episode.observations)
                 raise KeyError(f"no observation at step {start} (recorded at {seen}); set observe_every to the stride")
@@ -99,7 +99,8 @@ class WindowCutter:
             observation = episode.observations[start]
             yield Window(observation, actions, is_pad, estimate[0], episode.episode_id, start, estimate[1])
 
-    def _starts(self, episode: Episode, horizon: int) -> list[int]:
+    def starts(self, episode: Episode, horizon: int) -> list[int]:
+        """The steps at which the episode's windows start."""
         starts = window_starts(episode, self.window_stride)
         if self.short_windows == "skip":
             starts = [start for start in starts if start + horizon <= episode.length]

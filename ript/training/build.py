@@ -77,9 +77,10 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
     policy = scope["policy"] = build(algo.policy, scope, device_id=device_id, **start)
     runner.check_policy(policy)
     wanted = {"demonstration_windows": algo.get("demonstration_share"), "prefix_store": algo.get("reuse_prefix")}
+    wanted["offline"] = algo.get("offline_episodes")
     if "co_training" in scope:
         wanted["co_train_windows"] = scope["co_training"].weight
-    for name in ("loader", "demonstration_windows", "co_train_windows", "prefix_store", "storage"):
+    for name in ("loader", "demonstration_windows", "co_train_windows", "prefix_store", "storage", "offline"):
         if name in algo:
             scope[name] = build(algo[name], scope) if wanted.get(name, True) else None
     rl_optimizer = build(algo.rl_optimizer, scope)

@@ -11,6 +11,7 @@ from typing import Any
 from ript.json_files import read_lines, write_whole
 from ript.report.run_folder import DIAGNOSES, METRICS
 from ript.results.videos import VIDEOS, step_folder
+from ript.storage.episode_files import EPISODE_FOLDER
 from ript.training.checkpoint import complete_checkpoints
 
 logger = logging.getLogger(__name__)
@@ -57,10 +58,15 @@ def check_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def set_aside_later(run_dir: Path, step: int) -> None:
-    """Moves what the run did after iteration `step` to `abandoned_<time>/`: checkpoints, metrics, diagnoses, videos."""
+    """Moves what the run did after iteration `step` to `abandoned_<time>/`.
+
+    That is checkpoints, metrics, diagnoses, videos and saved episodes.
+    """
     aside = run_dir / f"abandoned_{time.strftime('%Y%m%d_%H%M%S')}"
     later = [path for path in complete_checkpoints(run_dir / "checkpoints") if _number(path) > step]
     later += [path for path in (run_dir / VIDEOS).glob("step_*") if path.name > step_folder(step)]
+    first_later = step_folder(step + 1)
+    later += [path for path in (run_dir / EPISODE_FOLDER).glob("*/step_*") if path.name >= first_later]
     for path in later:
         target = aside / path.relative_to(run_dir)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ript.algos.advantages import PositiveWeights, gae_advantages, grpo_advantages, rloo_advantages
+from ript.algos.advantages import (
+    PositiveWeights,
+    gae_advantages,
+    grpo_advantages,
+    logged_advantages,
+    rloo_advantages,
+)
 
 
 def test_leave_one_out_equals_the_formula_member_by_member() -> None:
@@ -136,3 +142,19 @@ def test_a_value_missing_and_an_unknown_bootstrap_are_refused() -> None:
         gae_advantages([np.zeros(3)], [np.zeros(2)], np.zeros(1), np.zeros(1, bool))
     with pytest.raises(ValueError, match="Valid: always, truncation, none"):
         gae_advantages([], [], np.zeros(0), np.zeros(0, bool), bootstrap="truncated")  # type: ignore[arg-type]
+
+
+def test_logged_rollouts_are_compared_within_their_scene_else_with_their_task() -> None:
+    tasks, scenes = ["a", "b", "a", "a", "b", "b", "a"], ["1", "1", "2", "1", "3", "4", "1"]
+    rewards = np.array([1.0, 1, 1, 0, 0, 0, 0])
+    # Scene 1 of task a has three rollouts; all others are alone: of a, mean 1/2, and of b, mean 1/3.
+    wanted = [1, 2 / 3, 1 / 2, -1 / 2, -1 / 3, -1 / 3, -1 / 2]
+    np.testing.assert_allclose(logged_advantages(rewards, tasks, scenes), wanted)
+
+
+def test_whole_logged_groups_have_the_advantages_of_an_iteration() -> None:
+    rewards = np.random.default_rng(0).uniform(size=12)
+    scenes = np.repeat(["x", "y", "z"], 4)
+    order = np.random.default_rng(1).permutation(12)
+    found = logged_advantages(rewards[order], ["a"] * 12, scenes[order].tolist())
+    np.testing.assert_allclose(found, rloo_advantages(rewards, 4)[order])

@@ -1,8 +1,18 @@
+import multiprocessing
+import os
+import signal
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.demonstrations.demonstration_windows import DemonstrationWindows
+from ript.demonstrations.export_lerobot import export, parse_arguments
+from ript.demonstrations.lerobot.reader import LeRobotDataset
 from ript.demonstrations.window_loader import WindowLoader
 from ript.distributed import Distributed
 
@@ -50,3 +60,33 @@ def test_a_position_of_an_earlier_version_is_understood() -> None:
     loader = WindowLoader(DATA, 3)
     loader.load_state_dict({"position": 2, "world_size": 2})
     assert loader.drawn == 12
+
+
+def test_what_is_read_ahead_is_the_same_stream_whatever_signals_its_readers_get(
+    official_file: Path, tmp_path: Path, tiny_policy: PI0_OFT_Policy
+) -> None:
+    export(parse_arguments(["--data", str(official_file), "--out", str(tmp_path / "dataset"), "--videos"]))
+    source = LeRobotDataset(tmp_path / "dataset").of_task("put the bowl on the plate")
+    data = DemonstrationWindows([source], tiny_policy.norm_stats)
+    here, ahead = WindowLoader(data, 4, seed=3), WindowLoader(data, 4, seed=3, num_workers=1)
+    for loader in (here, ahead):
+        loader.load_state_dict({"drawn": 4})
+    random_state = torch.get_rng_state()
+    stream = iter(ahead)
+    for number, (read, wanted) in enumerate(zip(stream, here, strict=False)):
+        for mine, theirs in zip(read, wanted, strict=True):
+            assert (mine.episode_id, mine.start) == (theirs.episode_id, theirs.start)
+            np.testing.assert_array_equal(mine.actions, theirs.actions)
+            for camera, image in theirs.observation["image"].items():
+                np.testing.assert_array_equal(mine.observation["image"][camera], image)
+        assert ahead.state_dict() == here.state_dict() == {"drawn": 8 + 4 * number}
+        if number == 0:
+            for child in multiprocessing.active_children():
+                os.kill(child.pid or 0, signal.SIGINT)
+                os.kill(child.pid or 0, signal.SIGTERM)
+        if number == 6:
+            break
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert len(multiprocessing.active_children()) == 1
+    stream.close()
+    assert not multiprocessing.active_children()

@@ -13,7 +13,7 @@ SETTING = SETTINGS[0]
 
 
 def play(folder: Path, suite: str, successes: int, episodes: int = 10, played: int = 10, task: str = TASKS[0]) -> None:
-    """A suite's folder, with so many successes."""
+    """A suite's folder, with so many successes under one setting."""
     (folder / suite).mkdir(parents=True)
     open_evaluation(folder / suite, replace(PROTOCOL, suite=suite), {SETTING: {task: episodes}})
     with EpisodeLog(folder / suite) as log:
@@ -45,6 +45,32 @@ def test_tasks_stand_side_by_side_where_the_suites_have_the_same(tmp_path: Path,
     write_side_by_side(tmp_path, ["trained", "moved"])
     page = (tmp_path / "suites.md").read_text()
     assert (f"| {TASKS[0]} | 8/10 | 3/10 |" in page) == compared
+
+
+def test_several_settings_of_several_suites_stand_in_one_table(tmp_path: Path) -> None:
+    for suite, successes in {"trained": (8, 6), "moved": (3, 0)}.items():
+        (tmp_path / suite).mkdir()
+        plan = {setting: {TASKS[0]: 10} for setting in SETTINGS[:2]}
+        open_evaluation(tmp_path / suite, replace(PROTOCOL, suite=suite), plan)
+        with EpisodeLog(tmp_path / suite) as log:
+            for setting, won in zip(plan, successes, strict=True):
+                for index in range(10):
+                    log.append(record(setting, TASKS[0], index, index < won))
+    write_side_by_side(tmp_path, ["trained", "moved"])
+    page = tmp_path / "suites.md"
+    assert row(page, "setting") == ["setting", "trained", "moved"]
+    assert row(page, "10 denoising steps, guidance 1")[1:] == [
+        "8/10, 80.0 % (49.0–94.3 %)",
+        "3/10, 30.0 % (10.8–60.3 %)",
+    ]
+    assert row(page, "2 denoising steps, guidance 1")[1:] == ["6/10, 60.0 % (31.3–83.2 %)", "0/10, 0.0 % (0.0–27.8 %)"]
+
+
+def test_one_setting_needs_no_such_table(tmp_path: Path) -> None:
+    play(tmp_path, "trained", 8)
+    play(tmp_path, "moved", 3)
+    write_side_by_side(tmp_path, ["trained", "moved"])
+    assert "| setting |" not in (tmp_path / "suites.md").read_text()
 
 
 def test_what_was_not_played_is_said(tmp_path: Path) -> None:

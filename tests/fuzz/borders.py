@@ -15,6 +15,7 @@ import torch
 from fuzz.damage import damaged_bytes, damaged_value
 from golden_folders import golden_architecture, write_foreign_folder
 from safetensors.torch import save_file
+from samples import episode
 
 from ript.demonstrations.reader import Demonstrations
 from ript.distributed import fill_in_environment
@@ -30,6 +31,7 @@ from ript.models.pi0.weights_file import WeightsFile
 from ript.serve.codec import MessageError, decode, encode
 from ript.serve.observation import IMAGE_KEYS, PROMPT_KEY, STATE_KEY, RequestReader
 from ript.simulators.egl import order_of_trial
+from ript.storage.episode_files import read_episode, write_episode
 from ript.storage.window_files import read_windows, write_windows
 from ript.storage.windows import Window
 from ript.training.checkpoint import VERSION, load_state
@@ -134,6 +136,21 @@ def windows(folder: Path) -> Callable[[random.Random], Any]:
     def read(rng: random.Random) -> None:
         path.write_bytes(damaged_bytes(whole, rng, header))
         read_windows(path)
+
+    return read
+
+
+def episodes(folder: Path) -> Callable[[random.Random], Any]:
+    """The reader of saved episodes, images included."""
+    path = folder / "episode.safetensors"
+    stats = NormStats.from_content(path, {"norm_stats": _STATISTICS}, "z_score")
+    write_episode(path, episode(4, horizon=3), "planar", "reach_the_top", stats)
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+
+    def read(rng: random.Random) -> None:
+        path.write_bytes(damaged_bytes(whole, rng, header))
+        list(read_episode(path).episode.observations.values())  # each reads its images
 
     return read
 
@@ -249,6 +266,7 @@ BORDERS = {
     "HDF5 demonstrations": Border(demonstrations, rounds=3000),  # libhdf5 itself hangs in input 3741
     "safetensors": Border(weights),
     "replayed windows": Border(windows),
+    "saved episodes": Border(episodes),
     "training.pt": Border(training_state),
     "policy.json": json_border("policy.json", _CARD, read_policy_card),
     "LeRobot's config.json": json_border("config.json", _LEROBOT, lambda f: find_card(f, "concat"), lerobot=True),

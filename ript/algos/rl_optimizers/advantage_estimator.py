@@ -69,7 +69,13 @@ class AdvantageEstimator:
 
     def __call__(self, episodes: Sequence[Episode], last_values: np.ndarray, distributed: Distributed) -> Estimate:
         """Estimates N episodes, in whole groups. `last_values` (N,) are of what they ended at. A collective."""
-        estimate = self._estimate(episodes, last_values)
+        return self._normalized(self._estimate(episodes, last_values), distributed)
+
+    def of_advantages(self, episodes: Sequence[Episode], advantages: np.ndarray, distributed: Distributed) -> Estimate:
+        """All chunks of each of N episodes have its advantage (N,), normalised where asked. A collective."""
+        return self._normalized(_alike(episodes, advantages, np.ones(len(episodes), bool)), distributed)
+
+    def _normalized(self, estimate: Estimate, distributed: Distributed) -> Estimate:
         if not self.normalize_advantages:
             return estimate
         kept = [own for own, is_kept in zip(estimate.advantages, estimate.is_kept, strict=True) if is_kept]
@@ -95,9 +101,14 @@ class AdvantageEstimator:
             scores, kept = grpo_advantages(scores, self.rloo_batch_size, (self.reward_range[0], self.reward_range[1]))
         elif self.advantage == "rloo":
             scores = rloo_advantages(scores, self.rloo_batch_size)
-        shapes = [e.executed.shape for e in episodes]
-        advantages = [np.full(shape, score) for shape, score in zip(shapes, scores, strict=True)]
-        return Estimate(advantages, [np.full(shape, np.nan) for shape in shapes], kept)
+        return _alike(episodes, scores, kept)
+
+
+def _alike(episodes: Sequence[Episode], advantages: np.ndarray, kept: np.ndarray) -> Estimate:
+    """All chunks of an episode have its advantage; there are no returns."""
+    shapes = [e.executed.shape for e in episodes]
+    values = [np.full(shape, advantage) for shape, advantage in zip(shapes, advantages, strict=True)]
+    return Estimate(values, [np.full(shape, np.nan) for shape in shapes], kept)
 
 
 def chunk_rewards(episode: Episode) -> np.ndarray:

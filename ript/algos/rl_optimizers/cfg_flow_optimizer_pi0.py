@@ -7,7 +7,7 @@ Source: CFGRL (arXiv 2505.23458) with RIPT's rollouts and leave-one-out advantag
 CFGRL: time is π0's (t = 1 is noise), and by default both branches are trained on each window, with the same noise.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -18,12 +18,13 @@ from ript.algos.losses.cfg_flow import CFGFlowLoss
 from ript.algos.losses.critic import CriticLoss
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.rl_optimizers.advantage_estimator import Estimate
+from ript.algos.rl_optimizers.offline_start import OfflineStart
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.algos.rl_optimizers.rollout_optimizer import RolloutOptimizer
 from ript.env_runner.episode import Episode
 from ript.storage.batch import Batch
 from ript.storage.windows import Window, WindowCutter
-from ript.training.learner import LossTerms, Term
+from ript.training.learner import Learner, LossTerms, Term
 
 
 class CFGFlowOptimizerPI0(RolloutOptimizer):
@@ -35,6 +36,7 @@ class CFGFlowOptimizerPI0(RolloutOptimizer):
         cutter: from episodes to windows.
         critic_loss: of the critic that `gae` asks; it learns where the policy has one.
         value_coef: weight of the critic's loss.
+        offline: logged episodes that the first iterations learn from; None: there are none.
         options: see `RolloutOptimizer`.
     """
 
@@ -57,12 +59,28 @@ class CFGFlowOptimizerPI0(RolloutOptimizer):
         cutter: WindowCutter | None = None,
         critic_loss: CriticLoss | None = None,
         value_coef: float = 1.0,
+        offline: OfflineStart | None = None,
         **options: Any,
     ):
         super().__init__(rollout_generator, reward_function, **options)
         self.weighting = weighting or PositiveWeights()
         self.loss, self.cutter = loss or CFGFlowLoss(), cutter or WindowCutter()
         self.critic_loss, self.value_coef = critic_loss or CriticLoss(), value_coef
+        self.offline = offline
+
+    def collect(
+        self,
+        learner: Learner,
+        batch: Mapping[str, Any],
+        data_iterator: Iterator[Mapping[str, Any]] | None = None,
+        dataloader: Iterable[Mapping[str, Any]] | None = None,
+    ) -> tuple[list[Episode], Estimate, dict[str, float]]:
+        """See `RolloutOptimizer`; of the offline start's iterations, the logged episodes, and no others before them."""
+        if self.offline is None or self.iteration >= self.offline.offline_steps:
+            return super().collect(learner, batch, data_iterator, dataloader)
+        self.rollout_generator.skip_iteration(batch, dataloader)
+        self.storage.clear()
+        return self.offline.collect()
 
     def windows_and_weights(
         self, policy: PI0_OFT_Policy, episodes: Sequence[Episode], estimate: Estimate

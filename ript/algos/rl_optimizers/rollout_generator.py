@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ript.algos.reward_functions.success import SuccessReward
-from ript.algos.rl_optimizers.contexts import Context, ContextLoader
+from ript.algos.rl_optimizers.contexts import Context, ContextLoader, split_contexts
 from ript.algos.rl_optimizers.offers import Offer, Offers
 from ript.checks import in_range, whole_number
 from ript.distributed import Distributed
@@ -24,7 +24,7 @@ from ript.seeds import Word, entropy
 
 logger = logging.getLogger(__name__)
 
-_MOST_MEMBERS = 2**16
+MOST_MEMBERS = 2**16
 """Bound of K: the ids of a context's episodes lie within this range."""
 
 
@@ -163,6 +163,13 @@ class RolloutGenerator:
                     bar.set_postfix(tried=len(accepted), success=f"{np.mean([e.success for e in episodes]):.2f}")
         self._report(accepted, offers)
         return episodes, accepted
+
+    def skip_iteration(self, batch: Mapping[str, Any], dataloader: Iterable[Mapping[str, Any]] | None) -> None:
+        """An iteration without rollouts; a `ContextLoader` gets its contexts back. A collective."""
+        self.iteration += 1
+        if isinstance(dataloader, ContextLoader):
+            dataloader.put_back(split_contexts(batch))
+            dataloader.settle()
 
     def state_dict(self) -> dict[str, int]:
         """What a resumed run needs to draw the same noise."""
@@ -319,7 +326,7 @@ class RolloutGenerator:
         self, task_name: str, offer: Offer, played: list[Episode], reward_function: Any, film: bool
     ) -> list[Episode]:
         """The group with ids and scores. Raises RuntimeError if it is not a group, NotFinite for such a score."""
-        first = offer.context.context_id * _MOST_MEMBERS
+        first = offer.context.context_id * MOST_MEMBERS
         group = [replace(episode, episode_id=first + member) for member, episode in enumerate(played)]
         scenes = {episode.init_hash for episode in group}
         if len(group) != self.rloo_batch_size or len(scenes) != 1:

@@ -19,7 +19,7 @@ from ript.algos.rl_optimizers.advantage_estimator import AdvantageEstimator, Est
 from ript.algos.rl_optimizers.co_training import CoTraining
 from ript.algos.rl_optimizers.metrics import rollout_metrics, update_metrics
 from ript.algos.rl_optimizers.reflow import Reflow
-from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
+from ript.algos.rl_optimizers.rollout_generator import MOST_MEMBERS, RolloutGenerator
 from ript.algos.rl_optimizers.terms_beside import TermsBeside
 from ript.checks import whole_number
 from ript.distributed import Distributed
@@ -29,9 +29,11 @@ from ript.env_runner.policy import Policy
 from ript.flow.samplers import Ode
 from ript.models.pi0.dims import PADDED_DIM
 from ript.progress import progress_bar
+from ript.results.videos import step_folder
 from ript.seeds import Word, entropy, torch_generator
 from ript.storage.augment import Augmentation
 from ript.storage.batch import Batch
+from ript.storage.episode_files import EPISODE_FOLDER, write_episode
 from ript.storage.prefix_store import PrefixStore
 from ript.storage.rollout_storage import RolloutStorage
 from ript.storage.windows import Window
@@ -54,6 +56,7 @@ class RolloutOptimizer(ABC):
         reflow, co_training: terms beside the algorithm's own loss; None: none.
         co_train_windows: demonstrations for the latter.
         num_epochs: passes over the windows per iteration.
+        save_episodes: write every rollout that was tried into `episodes_dir` (`ript.storage.episode_files`).
         seed: seeds noise, time, the order of windows and augmentation.
     """
 
@@ -75,6 +78,8 @@ class RolloutOptimizer(ABC):
         co_training: CoTraining | None = None,
         co_train_windows: Dataset[Window] | None = None,
         num_epochs: int = 1,
+        save_episodes: bool = False,
+        episodes_dir: str = EPISODE_FOLDER,
         use_tqdm: bool = True,
         seed: int = 0,
         distributed: Distributed | None = None,
@@ -97,6 +102,9 @@ class RolloutOptimizer(ABC):
             raise ValueError(f"cfg_scale={runner.cfg_scale} is not valid with advantage=gae: no critic sees guidance")
         if self.estimator.needs_last_values and not runner.observe_end:
             raise ValueError("advantage=gae with bootstrap=truncation needs observe_end=true")
+        if runner.observe_every is not None and not save_episodes:
+            raise ValueError("observe_every needs save_episodes=true: nobody else reads what it adds")
+        self.episodes_dir = Path(episodes_dir) if save_episodes else None
         self.num_epochs = num_epochs
         self.use_tqdm = use_tqdm and self.distributed.is_main
         self.seed = seed
@@ -146,6 +154,7 @@ class RolloutOptimizer(ABC):
             tried, _, valid_mask, checked = generator.generate_rollouts(
                 actor, batch, data_iterator, dataloader, self.reward_function
             )
+            self.save_episodes(tried, policy)
             episodes = [episode for episode, valid in zip(tried, valid_mask, strict=True) if valid]
             last_values = self.last_values(actor, episodes)
         estimate = self.estimator(episodes, last_values, self.distributed)
@@ -166,6 +175,18 @@ class RolloutOptimizer(ABC):
     def actor(self, policy: PI0_OFT_Policy) -> Policy:
         """What acts in this iteration's rollouts."""
         return Actor(policy, Ode(policy.num_steps, keeps_ends=True)) if self.reflow.weight else policy
+
+    def save_episodes(self, episodes: Sequence[Episode], policy: PI0_OFT_Policy) -> None:
+        """Writes this rank's rollouts, where that was asked for. Raises OSError naming the file."""
+        if self.episodes_dir is None:
+            return
+        benchmark = self.rollout_generator.env_runner.benchmark
+        names = benchmark.get_task_names()
+        for episode in episodes:
+            context, member = divmod(episode.episode_id, MOST_MEMBERS)
+            name = f"{step_folder(self.iteration + 1)}_context_{context:06d}_{member:02d}.safetensors"
+            task = names[episode.task_id]
+            write_episode(self.episodes_dir / task / name, episode, benchmark.name, task, policy.norm_stats)
 
     @abstractmethod
     def windows_and_weights(
