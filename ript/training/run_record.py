@@ -76,7 +76,11 @@ class RunReport:
 
 def log_summary(run_dir: Path) -> None:
     """Logs what the run reached, at what cost, and where things lie; nothing for a run without metrics."""
-    run = read_run(run_dir)
+    try:
+        run = read_run(run_dir)
+    except (OSError, ValueError) as error:  # of a disk that failed, which must be told first
+        logger.error("no summary: %s", error)
+        return
     if run.train or run.evaluations:
         checkpoints = complete_checkpoints(run_dir / "checkpoints")
         logger.info("%s", summary(run, checkpoints[-1] / POLICY if checkpoints else None))
