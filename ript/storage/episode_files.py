@@ -63,27 +63,22 @@ class SavedEpisode:
     task: str
     norm_stats: NormStats
     """Of the policy that played it."""
+    cameras: list[str]
+    """π0's names of those that it was seen through."""
     episode: Episode
-
-    @property
-    def cameras(self) -> list[str]:
-        """π0's names of those that it was seen through."""
-        assert isinstance(self.episode.observations, _Observations)
-        return self.episode.observations.cameras
 
 
 class _Observations(Mapping[int, dict[str, Any]]):
     """Step → π0 observation, of which the images are read from the file each time."""
 
     def __init__(self, path: Path, cameras: list[str], steps: np.ndarray, state: np.ndarray, prompt: str) -> None:
-        self.cameras = cameras
-        self._path, self._state, self._prompt = path, state, prompt
+        self._path, self._cameras, self._state, self._prompt = path, cameras, state, prompt
         self._rows = {step: row for row, step in enumerate(steps.tolist())}
 
     def __getitem__(self, step: int) -> dict[str, Any]:
         row = self._rows[step]
         with safe_open(self._path, framework="numpy") as file:
-            images = {camera: file.get_slice(_IMAGE + camera)[row : row + 1][0] for camera in self.cameras}
+            images = {camera: file.get_slice(_IMAGE + camera)[row : row + 1][0] for camera in self._cameras}
         return {"image": images, "state": self._state[row], "prompt": self._prompt}
 
     def __iter__(self) -> Iterator[int]:
@@ -154,7 +149,7 @@ def _saved(path: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray
         rewards=arrays["rewards"],
         **{name: about[name] for name in _ABOUT},
     )
-    return SavedEpisode(path, about["suite"], about["task"], norm_stats, episode)
+    return SavedEpisode(path, about["suite"], about["task"], norm_stats, cameras, episode)
 
 
 def find_episodes(paths: str | Sequence[str]) -> list[Path]:

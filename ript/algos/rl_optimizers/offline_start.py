@@ -1,6 +1,7 @@
 """The offline start: the first iterations learn from episodes that were saved before, in place of rollouts."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +13,11 @@ from ript.algos.advantages import logged_advantages
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.rl_optimizers.advantage_estimator import AdvantageEstimator, Estimate
 from ript.algos.rl_optimizers.metrics import ratio
+from ript.algos.rl_optimizers.offline_checks import check_episode
 from ript.algos.rl_optimizers.reflow import Reflow
 from ript.checks import whole_number
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
-from ript.models.pi0.norm_stats import NormStats
 from ript.progress import progress_bar
 from ript.storage.demonstrated import FIRST_LOGGED
 from ript.storage.episode_files import SavedEpisode, find_episodes, read_episode
@@ -104,11 +105,8 @@ class OfflineStart:
         sums = {"advantage": float(worth.sum()), "non_zero": float(np.count_nonzero(worth))}
         total = self.distributed.sum({**sums, "count": float(len(episodes)), "score": scores})
         metrics = {"rollouts_learned_from": total["count"]}
-        for name, key in (
-            ("mean_scores", "score"),
-            ("mean_advantage", "advantage"),
-            ("non_zero_adv_ratio", "non_zero"),
-        ):
+        names = {"mean_scores": "score", "mean_advantage": "advantage", "non_zero_adv_ratio": "non_zero"}
+        for name, key in names.items():
             metrics |= ratio(name, total[key], total["count"])
         return episodes, estimate, metrics
 
@@ -118,59 +116,18 @@ class OfflineStart:
         return replace(episode, task_id=entry.task_id, score=entry.score, episode_id=FIRST_LOGGED + number)
 
     def _report(self) -> None:
-        scenes = [(entry.task, entry.scene) for entry in self._logged]
-        grouped = sum(scenes.count(scene) > 1 for scene in scenes)
+        scenes = Counter((entry.task, entry.scene) for entry in self._logged)
+        grouped = sum(count for count in scenes.values() if count > 1)
         logger.info(
             "offline start: %d logged episodes of %d tasks, %d successes; %d have siblings from the same scene, %d are "
             "compared with their task's mean; %d did better than expected",
-            len(scenes),
+            len(self._logged),
             len({task for task, _ in scenes}),
             sum(entry.success for entry in self._logged),
             grouped,
-            len(scenes) - grouped,
+            len(self._logged) - grouped,
             (self.advantages > 0).sum(),
         )
-
-
-def check_episode(saved: SavedEpisode, runner: Any, policy: PI0_OFT_Policy, cutter: WindowCutter) -> None:
-    """Raises ValueError, naming file and key, for an episode that this policy cannot learn from in this run."""
-    if saved.suite != runner.benchmark.name or saved.task not in runner.task_names:
-        raise ValueError(
-            f"{saved.path}: task {saved.task} of {saved.suite} is not one of this run's, which are of "
-            f"{runner.benchmark.name}: {', '.join(runner.task_names)}"
-        )
-    missing = [camera for camera in policy.card.cameras if camera not in saved.cameras]
-    if missing:
-        raise ValueError(f"{saved.path}: image/{missing[0]} is missing: the policy looks through it")
-    _check_widths(saved, policy.norm_stats)
-    _check_statistics(saved, policy.norm_stats)
-    unseen = sorted(set(cutter.starts(saved.episode, policy.chunk_size)) - saved.episode.observations.keys())
-    if unseen:
-        raise ValueError(
-            f"{saved.path}: steps lacks {unseen[0]}, where window_stride={cutter.window_stride} starts a window; "
-            f"it has {', '.join(map(str, saved.episode.observations))}"
-        )
-
-
-def _check_widths(saved: SavedEpisode, expected: NormStats) -> None:
-    widths = {
-        "actions": (saved.episode.actions.shape[1], expected.actions.width),
-        "raw_state": (len(next(iter(saved.episode.states.values()))), expected.state.width),
-    }
-    for key, (found, wanted) in widths.items():
-        if found != wanted:
-            raise ValueError(f"{saved.path}: {key} has {found} numbers a step, the policy's statistics are of {wanted}")
-
-
-def _check_statistics(saved: SavedEpisode, expected: NormStats) -> None:
-    for group in ("state", "actions"):
-        found, wanted = getattr(saved.norm_stats, group), getattr(expected, group)
-        for name in ("mode", "offset", "scale"):
-            if not np.array_equal(getattr(found, name), getattr(wanted, name)):
-                raise ValueError(
-                    f"{saved.path}: norm_stats.{group}.{name} is not the policy's: another policy's statistics "
-                    "normalised what it saw; set norm_stats_path to theirs, or log episodes with this policy's"
-                )
 
 
 def _entry(saved: SavedEpisode, runner: Any, reward_function: Any) -> _Logged:
