@@ -8,11 +8,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 task=pick_up_the_ketchup_and_place_it_in_the_basket
 budget=40000 # environment steps of training
-iterations=12
+iterations=11
+max_steps=150
 denoise_steps=2
 open_loop=10
 
-TASKS=$task DEMOS=20 STEPS=450 EPISODES=200 NPROC=$nproc bash "$root/scripts/make_small_pi0.sh" "$folder/start"
+TASKS=$task DEMOS=20 STEPS=450 EPISODES=50 NPROC=$nproc bash "$root/scripts/make_small_pi0.sh" "$folder/start"
 start=$folder/start/sft/checkpoints/step_000450/policy
 
 # compare NAME ALGORITHM OVERRIDE...: trains, and evaluates the last checkpoint within the budget.
@@ -20,19 +21,19 @@ compare() {
   local name=$1 algorithm=$2 step
   shift 2
   train "$algorithm" "$name" "$iterations" training.save_interval=1 training.keep_checkpoints="$iterations" \
-    "algo.num_denoise_steps=$denoise_steps" "algo.open_loop=$open_loop" \
+    "algo.num_denoise_steps=$denoise_steps" "algo.open_loop=$open_loop" algo.render=fast \
     "task.task_names_to_use=[$task]" "algo.pretrained_path=$(hydra_string "$start")" "$@"
   step=$("$venv/bin/python" "$root/scripts/results/step_at.py" "$folder/$name" "$budget")
   judge "$name" "$(policy "$name" "$step")"
 }
 
 judge() {
-  evaluate "$1" "$2" 200 --tasks "$task" --denoise-steps "$denoise_steps" --open-loop "$open_loop"
+  evaluate "$1" "$2" 200 --tasks "$task" --denoise-steps "$denoise_steps" --open-loop "$open_loop" --max-steps "$max_steps"
 }
 
 judge start "$start"
 compare cfg_flow cfg
-compare ppo_sde ppo
-compare ppo_noise ppo algo.sampler=noise
 compare grpo grpo
+compare ppo_sde ppo
+compare ppo_noise ppo algo.sampler=noise algo.lr=3e-5 algo.header_lr=3e-5 # with less noise the same step moves the policy further
 compare nft nft
