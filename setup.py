@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 setup(
     name="ript-pi0",
     version="0.1.0",
-    description="RL post-training of flow-matching robot policies (π0) on the LIBERO, MetaWorld and ManiSkill simulators",
+    description="RL post-training of flow-matching robot policies (π0) on LIBERO, MetaWorld and ManiSkill",
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",

@@ -5,16 +5,19 @@ from importlib.util import find_spec
 from ript.env_runner.vec_env import Simulator
 from ript.simulators.maniskill.tasks import PACKAGES, SUITE
 
-__all__ = ["PACKAGES", "SUITES", "make_simulator"]
+__all__ = ["PACKAGES", "REMEDY", "SUITES", "make_simulator"]
 
 SUITES = (SUITE,)
 """All tasks whose assets are in ManiSkill's package."""
+
+SET_UP = "bash scripts/setup_maniskill.sh"
+REMEDY = f"a Vulkan driver that renders: {SET_UP}"
 
 
 def make_simulator(suite: str) -> Simulator:
     """The suite, one of `SUITES`. Raises ValueError where ManiSkill is not installed."""
     if find_spec("mani_skill") is None:
-        raise ValueError(f"suite={suite!r} needs ManiSkill, which is not installed: bash scripts/setup_maniskill.sh")
+        raise ValueError(f"suite={suite!r} needs ManiSkill, which is not installed: {SET_UP}")
     from ript.simulators.maniskill.simulator import ManiSkillSimulator
 
     return ManiSkillSimulator(suite)
