@@ -36,6 +36,7 @@ fetch_driver() {
   mkdir -p "$work"/{sources,lists/partial,cache/archives/partial,tree}
   # shellcheck disable=SC2016
   uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' | head -n 1)
+  [[ -n $uri ]] || fail 1 "apt knows no mirror of Debian's bookworm, from which Mesa's Vulkan driver could be fetched"
   printf '%s\n' "Types: deb" "URIs: $uri" "Suites: bookworm-backports" "Components: main" \
     "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg" >"$work/sources/backports.sources"
   apt=(apt-get -o "Dir::Etc::sourcelist=/dev/null" -o "Dir::Etc::sourceparts=$work/sources"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,18 +19,6 @@ def need_maniskill() -> None:
     """Skips the module that calls it at its top."""
     if find_spec("mani_skill") is None:
         pytest.skip(f"ManiSkill is not installed: {SET_UP}", allow_module_level=True)
-
-
-@cache
-def renders() -> bool:
-    """Whether ManiSkill gives a picture here; asked in a process of its own, as a driver that fails may end it."""
-    return subprocess.run([sys.executable, "-m", "ript.simulators.maniskill"], capture_output=True).returncode == 0
-
-
-def need_pictures() -> None:
-    """Skips the test or fixture that calls it."""
-    if not renders():
-        pytest.skip(f"no Vulkan driver renders ManiSkill: {SET_UP}")
 
 
 def task_id(name: str) -> int:
@@ -59,4 +44,4 @@ def write_stats(path: Path) -> Path:
 
 ACTIONS = np.random.default_rng(0).uniform(-1, 1, (40, 7))
 
-__all__ = ["ACTIONS", "SUITE", "need_maniskill", "need_pictures", "stock_env", "task_id", "write_stats"]
+__all__ = ["ACTIONS", "SUITE", "need_maniskill", "stock_env", "task_id", "write_stats"]

@@ -17,10 +17,12 @@ def blind() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def seeing() -> Iterator[Any]:
-    """The same with small images."""
-    panda.need_pictures()
+    """The same with small images, of PushCube alone: another task's first picture takes many seconds."""
     from ript.simulators.maniskill.env import ManiSkillEnv
 
-    env = ManiSkillEnv(panda.SUITE, panda.task_id("PushCube-v1"), image_size=48)
+    try:
+        env = ManiSkillEnv(panda.SUITE, panda.task_id("PushCube-v1"), image_size=48)
+    except RuntimeError as error:
+        pytest.skip(f"ManiSkill cannot render here ({error}): {panda.SET_UP}")
     yield env
     env.close()

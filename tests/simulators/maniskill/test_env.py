@@ -93,7 +93,7 @@ def test_the_sign_of_the_hands_quaternion_never_changes_on_the_way(blind: ManiSk
     for action in ACTIONS:
         quaternions.append(blind.step_chunk(action[None]).observations[1][STATE][3:7])
     assert np.abs(np.diff(quaternions, axis=0)).max() < 0.2
-    np.testing.assert_allclose(np.linalg.norm(quaternions, axis=1), 1, atol=1e-5)
+    assert (np.array(quaternions)[:, 1] > 0.5).all()
 
 
 def test_an_episode_may_be_longer_than_maniskills_own_limit(blind: ManiSkillEnv) -> None:
@@ -165,6 +165,7 @@ def test_a_camera_that_nobody_looks_through_takes_no_picture(
     assert taken == [48]
 
 
+@pytest.mark.slow
 def test_the_goal_of_pick_cube_is_in_the_picture(seeing: ManiSkillEnv) -> None:
     seeing.load_task(task_id("PickCube-v1"))
     with_goal = seeing.reset(1).observation[IMAGE]

@@ -39,7 +39,6 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> PI0_OFT_Policy:
 @pytest.fixture(scope="module")
 def demonstration_file(tmp_path_factory: pytest.TempPathFactory, seeing: ManiSkillEnv) -> Path:
     """A demonstration, with images at every 10th step."""
-    seeing.load_task(panda.task_id(TASK))
     recording, success = Demonstrator(DemonstratorSettings(panda.SUITE, image_size=48, image_every=10)).record(
         seeing, DEMONSTRATION_SEED
     )
@@ -103,8 +102,7 @@ def test_the_server_answers_with_the_actions_of_a_rollout(policy: PI0_OFT_Policy
 
 
 @pytest.mark.slow
-def test_a_group_in_processes_of_their_own_starts_in_one_scene(policy: PI0_OFT_Policy) -> None:
-    panda.need_pictures()
+def test_a_group_in_processes_of_their_own_starts_in_one_scene(policy: PI0_OFT_Policy, seeing: ManiSkillEnv) -> None:
     runner = SuiteRunner(
         panda.SUITE, task_names_to_use=TASK, num_parallel_envs=2, max_episode_length=10, open_loop=5, image_size=24
     )
