@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ript.algos.rl_optimizers.contexts import ContextLoader
+from ript.algos.rl_optimizers.contexts import LAYOUT_SEED, ContextLoader
 from ript.demonstrations.perturbation import DEMONSTRATION_SEED
 from ript.env_runner.vec_env import task_ids
 from ript.simulators import maniskill
@@ -21,7 +21,7 @@ def test_evaluation_starts_are_seeds_that_no_training_or_demonstration_draws() -
     loader = ContextLoader([3], batch_size=1, seed=3)
     trained = {loader.context(number).scene_seed for number in range(200)}
     assert trained.isdisjoint(starts[:, 0].astype(int).tolist())
-    assert starts.max() < min(trained) and starts.max() < DEMONSTRATION_SEED
+    assert starts.max() < LAYOUT_SEED <= min(trained) and starts.max() < DEMONSTRATION_SEED
 
 
 def test_a_task_that_there_is_not_is_refused_in_one_line_with_the_nearest() -> None:
