@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ript.simulators.maniskill.tasks import INSTRUCTIONS, SUITE
-
-SET_UP = "bash scripts/setup_maniskill.sh"
+from ript.simulators.maniskill.tasks import INSTRUCTIONS, SET_UP, SUITE
 
 
 def need_maniskill() -> None:

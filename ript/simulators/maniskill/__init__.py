@@ -3,15 +3,12 @@
 from importlib.util import find_spec
 
 from ript.env_runner.vec_env import Simulator
-from ript.simulators.maniskill.tasks import PACKAGES, SUITE
+from ript.simulators.maniskill.tasks import PACKAGES, REMEDY, SET_UP, SUITE
 
 __all__ = ["PACKAGES", "REMEDY", "SUITES", "make_simulator"]
 
 SUITES = (SUITE,)
 """All tasks whose assets are in ManiSkill's package."""
-
-SET_UP = "bash scripts/setup_maniskill.sh"
-REMEDY = f"a Vulkan driver that renders: {SET_UP}"
 
 
 def make_simulator(suite: str) -> Simulator:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ript.simulators.maniskill.tasks import REMEDY
 from ript.simulators.maniskill.vulkan import configure_vulkan, render_backend
 
 CAMERA = "base_camera"
@@ -22,6 +23,9 @@ class TaskScene:
     Args:
         task_name: such as `PushCube-v1`.
         image_size: height and width of the camera's pictures; None renders nothing.
+
+    Raises:
+        RuntimeError: no Vulkan driver here renders it.
     """
 
     env: Any
@@ -35,15 +39,20 @@ class TaskScene:
         import mani_skill.envs  # noqa: F401  registers the tasks
 
         self.task_name = task_name
-        made = gymnasium.make(
-            task_name,
-            obs_mode="none",
-            robot_uids=ROBOT,
-            control_mode=CONTROL,
-            sim_backend="physx_cpu",
-            render_backend="none" if image_size is None else render_backend(),
-            sensor_configs={"width": image_size or 1, "height": image_size or 1},
-        )
+        try:
+            made = gymnasium.make(
+                task_name,
+                obs_mode="none",
+                robot_uids=ROBOT,
+                control_mode=CONTROL,
+                sim_backend="physx_cpu",
+                render_backend="none" if image_size is None else render_backend(),
+                sensor_configs={"width": image_size or 1, "height": image_size or 1},
+            )
+        except RuntimeError as error:  # so SAPIEN says that there is no driver, or one that cannot
+            if image_size is None:
+                raise
+            raise RuntimeError(f"{task_name} cannot be rendered here ({error}); what helps is {REMEDY}") from error
         self.env = made.unwrapped  # without its limit of steps: the runner ends episodes
         self._cameras: dict[int, Any] = {}
 

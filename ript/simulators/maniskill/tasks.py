@@ -3,6 +3,10 @@
 PACKAGES = ("mani-skill", "sapien", "gymnasium")
 """The installed distributions on which they run."""
 
+SET_UP = "bash scripts/setup_maniskill.sh"
+REMEDY = f"a Vulkan driver that renders: {SET_UP}"
+"""What helps where they do not start."""
+
 SUITE = "maniskill"
 
 INSTRUCTIONS = {

@@ -1,5 +1,7 @@
 """Exactness: against ManiSkill's own environment, between environments, and over time."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -163,6 +165,16 @@ def test_a_camera_that_nobody_looks_through_takes_no_picture(
     assert taken == []
     seeing.step_chunk(ACTIONS[20:30])
     assert taken == [48]
+
+
+def test_without_a_driver_one_line_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VK_ICD_FILENAMES", "/nonexistent/icd.json")
+    code = "from ript.simulators.maniskill.scene import TaskScene; TaskScene('PushCube-v1', 16)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("RuntimeError: PushCube-v1 cannot be rendered here (")
+    assert last.endswith("a Vulkan driver that renders: bash scripts/setup_maniskill.sh")
 
 
 @pytest.mark.slow
