@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 setup(
     name="ript-pi0",
     version="0.1.0",
-    description="RL post-training of flow-matching robot policies (π0) on the LIBERO and MetaWorld simulators",
+    description="RL post-training of flow-matching robot policies (π0) on LIBERO, MetaWorld and ManiSkill",
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",
@@ -60,5 +60,7 @@ setup(
         ],
         # The second simulator. Newer releases want another mujoco.
         "metaworld": ["metaworld==3.0.0"],
+        # The third; on a CPU it needs a Vulkan driver too: scripts/setup_maniskill.sh.
+        "maniskill": ["mani-skill==3.0.1", "sapien==3.0.3"],
     },
 )

@@ -28,8 +28,6 @@ REPEATS = 3
 SLOW_MS = 10.0
 """Per image: where a GPU renders it takes less."""
 _BACKEND = "MUJOCO_GL"
-_LIBRARIES = "libegl1 libegl-mesa0 libgl1-mesa-dri libgl1 libglib2.0-0"
-"""As set-up installs them."""
 
 
 class Measured(NamedTuple):
@@ -76,28 +74,24 @@ def start(name: str, folder: ModuleType) -> Iterator[Finding]:
     try:
         found = measure(make_simulator(suite))
     except (ImportError, OSError, ValueError, RuntimeError) as error:
-        yield problem(f"{name}: start", f"{suite} does not start: {one_line(error)}", other_backend())
+        yield problem(f"{name}: start", f"{suite} does not start: {one_line(error)}", folder.REMEDY)
         return
-    yield rendering(name, found)
+    yield rendering(name, folder, found)
     yield memory(name, found.memory_bytes, psutil.virtual_memory().available)
 
 
-def other_backend() -> str:
-    """What helps most where a simulator does not start."""
-    other = "osmesa" if os.environ.get(_BACKEND, "egl") == "egl" else "egl"
-    return f"apt-get install {_LIBRARIES}, or another backend: {_BACKEND}={other}"
-
-
-def rendering(name: str, found: Measured) -> Finding:
+def rendering(name: str, folder: ModuleType, found: Measured) -> Finding:
     """The speed, and whether a GPU that is there seems not to render."""
-    backend = os.environ.get(_BACKEND)
+    mujoco = "mujoco" in folder.PACKAGES
+    backend = os.environ.get(_BACKEND) if mujoco else None
     text = (
         f"{found.image_ms:.1f} ms per image of {IMAGE_SIZE} × {IMAGE_SIZE} ({found.cameras} per observation), "
-        f"{found.step_ms:.1f} ms per control step, {found.start_s:.1f} s to start; {_BACKEND}={backend}"
+        f"{found.step_ms:.1f} ms per control step, {found.start_s:.1f} s to start"
+        + (f"; {_BACKEND}={backend}" if mujoco else "")
     )
     data = {"backend": backend, **found._asdict()}
     if found.image_ms > SLOW_MS and torch.cuda.is_available():
-        remedy = "NVIDIA's EGL library (in a container: NVIDIA_DRIVER_CAPABILITIES=all), and MUJOCO_GL=egl"
+        remedy = "NVIDIA's EGL and Vulkan libraries (in a container: NVIDIA_DRIVER_CAPABILITIES=all), and MUJOCO_GL=egl"
         return note(f"{name}: rendering", f"{text}; a GPU is there, but seems not to render", remedy, **data)
     return ok(f"{name}: rendering", text, **data)
 

@@ -11,6 +11,12 @@ LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
 
 logging.getLogger("OpenGL.acceleratesupport").setLevel(logging.WARNING)  # it announces what is not installed
 
+REMEDY = (
+    "apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri libgl1 libglib2.0-0, "
+    "or another backend: MUJOCO_GL=osmesa, MUJOCO_GL=egl"
+)
+"""What helps where a simulator that renders with MuJoCo does not start."""
+
 _INSTALL = "`apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri` or `apt-get install libosmesa6`"
 
 

@@ -44,7 +44,7 @@ def test_a_blank_image_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
             return adapter
 
     monkeypatch.setattr(simulation, "make_simulator", lambda suite: Blind())
-    (found,) = simulation.start("planar", SimpleNamespace(SUITES=("planar",)))  # type: ignore[arg-type]
+    (found,) = simulation.start("planar", SimpleNamespace(SUITES=("planar",), REMEDY="look"))  # type: ignore[arg-type]
     assert found.level == "problem" and found.text == "planar does not start: the image of base_0_rgb is blank"
 
 
@@ -59,8 +59,9 @@ def test_egl_without_a_driver_is_a_problem_with_another_backend(monkeypatch: pyt
 
 def test_a_backend_that_cannot_render_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "glx")
-    (found,) = simulation.start("any", SimpleNamespace(SUITES=("libero_goal",)))  # type: ignore[arg-type]
+    (found,) = simulation.start("any", SimpleNamespace(SUITES=("libero_goal",), REMEDY="look"))  # type: ignore[arg-type]
     assert found.level == "problem" and "MUJOCO_GL='glx' cannot render" in found.text
+    assert found.remedy == "look"
 
 
 def test_a_simulator_that_is_not_installed_is_a_note_and_none_at_all_a_problem(

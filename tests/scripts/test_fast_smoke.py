@@ -198,7 +198,7 @@ def test_suite_launchers_refuse_a_malformed_number_of_processes():
     assert (result.returncode, result.stderr) == (2, "N_GPU=many is not valid: expected a positive integer\n")
 
 
-@pytest.mark.parametrize("script", ["one_task", "ablations", "five_tasks", "algorithms", "metaworld"])
+@pytest.mark.parametrize("script", ["one_task", "ablations", "five_tasks", "algorithms", "metaworld", "maniskill"])
 def test_scripts_of_results_need_a_folder(script):
     result = run(f"scripts/results/{script}.sh")
     assert result.returncode == 2 and result.stderr.startswith("usage: bash ") and "FOLDER" in result.stderr

@@ -9,16 +9,17 @@ import pytest
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.demonstrations import collect
+from ript.doctor.packages import installed
 from ript.env_runner.runner import Runner
 from ript.simulators import metaworld
-from ript.simulators.registry import make_simulator, suites
+from ript.simulators.registry import make_simulator, simulators, suites
 from ript.simulators.suite_runner import SuiteRunner
 
 
 def test_listing_the_suites_imports_no_simulator() -> None:
     code = (
         "import sys; from ript.simulators.registry import suites; assert 'libero_goal' in suites(); "
-        "print([m for m in ('mujoco', 'robosuite', 'libero', 'metaworld') if m in sys.modules])"
+        "print([m for m in ('mujoco', 'robosuite', 'libero', 'metaworld', 'mani_skill', 'sapien') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -26,8 +27,9 @@ def test_listing_the_suites_imports_no_simulator() -> None:
 
 def test_every_suite_is_found_by_its_name() -> None:
     assert len(set(suites())) == len(suites())
-    installed = [suite for suite in suites() if find_spec("metaworld") or not suite.startswith("metaworld")]
-    for suite in installed:
+    usable = [folder for folder in simulators().values() if all(map(installed, folder.PACKAGES))]
+    assert usable
+    for suite in (suite for folder in usable for suite in folder.SUITES):
         assert make_simulator(suite).benchmark.name == suite
 
 

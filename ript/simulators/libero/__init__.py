@@ -2,8 +2,9 @@
 
 from ript.env_runner.vec_env import Simulator
 from ript.simulators.libero.suites import PACKAGES, SUITE_MAX_STEPS
+from ript.simulators.rendering import REMEDY
 
-__all__ = ["PACKAGES", "SUITES", "make_simulator"]
+__all__ = ["PACKAGES", "REMEDY", "SUITES", "make_simulator"]
 
 SUITES = tuple(SUITE_MAX_STEPS)
 """LIBERO's suites, and LIBERO-PRO's."""

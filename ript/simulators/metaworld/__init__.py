@@ -4,8 +4,9 @@ from importlib.util import find_spec
 
 from ript.env_runner.vec_env import Simulator
 from ript.simulators.metaworld.tasks import PACKAGES, TASKS
+from ript.simulators.rendering import REMEDY
 
-__all__ = ["PACKAGES", "SUITES", "make_simulator"]
+__all__ = ["PACKAGES", "REMEDY", "SUITES", "make_simulator"]
 
 SUITES = tuple(TASKS)
 """All tasks, and MetaWorld's choice of ten."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from ript.checks import one_of
-from ript.env_runner.vec_env import RENDERS, ChunkResult, Observation, Render, StartOfEpisode
-from ript.simulators.chunks import check_intervals, checked_actions, is_due
+from ript.env_runner.vec_env import RENDERS, Observation, Render, StartOfEpisode
 from ript.simulators.metaworld.benchmark import MetaWorldBenchmark
 from ript.simulators.metaworld.camera import Camera
 from ript.simulators.metaworld.scene import CAMERA, TaskScene
+from ript.simulators.stepped_env import SteppedEnv
 
 ACTION_DIM = 4
 """Change of position (3) in hundredths of a metre, gripper −1 open to 1 closed."""
@@ -26,7 +26,7 @@ SHADOW_SIZES: Mapping[Render, int | None] = {"exact": None, "fast": 1024}
 _DO_NOTHING = np.zeros(ACTION_DIM)
 
 
-class MetaWorldEnv:
+class MetaWorldEnv(SteppedEnv):
     """One task of a MetaWorld suite, stepped in chunks.
 
     For equal starts and actions, states, rewards and images are those of MetaWorld's own environment.
@@ -51,11 +51,9 @@ class MetaWorldEnv:
         render: Render = "exact",
     ) -> None:
         one_of("render", render, RENDERS)
-        if image_size < 1:
-            raise ValueError(f"image_size must be at least 1, got {image_size}")
+        super().__init__(ACTION_DIM, image_size, render_images)
         self._benchmark = MetaWorldBenchmark(suite)
-        self._image_size, self._render = image_size, render
-        self._render_images = render_images
+        self._render = render
         self._scene: TaskScene | None = None
         self._camera: Camera | None = None
         self.load_task(task_id)
@@ -64,13 +62,10 @@ class MetaWorldEnv:
         """Take up another task of the suite. Raises ValueError for an unknown one; all then stays as it was."""
         name = self._benchmark.get_task_name(task_id)
         self.close()
-        self._label = f"{self._benchmark.name} task {task_id} ({name})"
+        self._take_up(f"{self._benchmark.name} task {task_id} ({name})")
         self._scene = TaskScene(name)
         if self._render_images:
             self._camera = Camera(self._scene.env.model, CAMERA, SHADOW_SIZES[self._render])
-        self._state = np.zeros(STATE_DIM)
-        self._steps = 0
-        self._cannot_step: str | None = "step_chunk before the first reset"
 
     @property
     def scene(self) -> TaskScene:
@@ -90,60 +85,19 @@ class MetaWorldEnv:
         Raises:
             ValueError: negative seed or wait, or a start that the task does not take.
         """
-        if scene_seed < 0 or num_steps_wait < 0:
-            raise ValueError(f"scene_seed and num_steps_wait cannot be negative, got {scene_seed} and {num_steps_wait}")
         scene = self.scene
-        self._cannot_step = "step_chunk after a reset that failed"
+        self._begin_reset(scene_seed, num_steps_wait)
         start = scene.draw(scene_seed) if init_state is None else np.array(init_state, np.float64)
         self.full_observation = scene.reset(start)
         init_hash = scene.hash()
         for _ in range(num_steps_wait):
             self.full_observation = scene.env.step(_DO_NOTHING)[0]
-        self._steps = 0
-        self._cannot_step = None
+        self._start_episode()
         return StartOfEpisode(self._observe(), start, init_hash)
 
-    def step_chunk(
-        self,
-        actions: np.ndarray,
-        observe_every: int | None = None,
-        observe_last: bool = True,
-        frame_every: int | None = None,
-        frame_size: int | None = None,
-    ) -> ChunkResult:
-        """Execute actions one by one until they are used up or the task is solved.
-
-        Args:
-            actions: `(n, 4)`.
-            observe_every, observe_last, frame_every, frame_size: see `ript.env_runner.vec_env.Chunk`.
-
-        Raises:
-            ValueError: actions of another shape or not finite, an interval below 1, frames without
-                `render_images`; nothing is stepped.
-            RuntimeError: before the first reset, or after success.
-        """
-        scene = self.scene
-        if self._cannot_step is not None:
-            raise RuntimeError(f"{self._label}: {self._cannot_step}")
-        actions = checked_actions(actions, ACTION_DIM)
-        check_intervals(self._label, self._camera is not None, observe_every, frame_every)
-        rewards: list[float] = []
-        observations: dict[int, Observation] = {}
-        frames: list[np.ndarray] = []
-        success = False
-        for executed, action in enumerate(actions, start=1):
-            self.full_observation, reward, _, _, info = scene.env.step(action)
-            self._steps += 1
-            rewards.append(float(reward))
-            success = bool(info["success"])
-            if observe_last if executed == len(actions) else is_due(executed, observe_every):
-                observations[executed] = self._observe()
-            if is_due(self._steps, frame_every):
-                frames.append(self.render(frame_size or self._image_size))
-            if success:
-                self._cannot_step = "step_chunk after success; reset first"
-                break
-        return ChunkResult(np.array(rewards), len(rewards), success, observations, frames)
+    def _step(self, action: np.ndarray) -> tuple[float, bool]:
+        self.full_observation, reward, _, _, info = self.scene.env.step(action)
+        return float(reward), bool(info["success"])
 
     def render(self, size: int) -> np.ndarray:
         """An upright image `(size, size, 3)` uint8 of this very moment, for videos.
