@@ -60,5 +60,7 @@ setup(
         ],
         # The second simulator. Newer releases want another mujoco.
         "metaworld": ["metaworld==3.0.0"],
+        # Rollouts on other machines.
+        "cluster": ["ray>=2.40,<3"],
     },
 )

@@ -36,6 +36,7 @@ LAYERS = (
     ("ript.training.weight_average", "ript.training.schedule"),
     ("ript.training.learner",),
     ("ript.algos.rl_optimizers",),
+    ("ript.cluster",),
     ("ript.policy_options",),
     ("ript.convert", "ript.demonstrations.collect", "ript.evaluation", "ript.report", "ript.serve", "ript.estimate"),
     ("ript.doctor",),

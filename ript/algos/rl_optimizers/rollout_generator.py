@@ -217,7 +217,7 @@ class RolloutGenerator:
 
     def _requests(self, offers: Sequence[Offer], film: bool) -> list[tuple[GroupRequest, list[Offer]]]:
         """The offers in a row that are of one task are played together. `film`: the first group."""
-        requests = []
+        requests: list[tuple[GroupRequest, list[Offer]]] = []
         for _, row in groupby(offers, key=lambda offer: offer.context.task_id):
             own = list(row)
             requests.append((self._request(own, film and not requests), own))
