@@ -22,7 +22,7 @@ def trainable_arrays(policy: PI0_OFT_Policy) -> dict[str, list[np.ndarray]]:
 
 def load_arrays(policy: PI0_OFT_Policy, weights: Weights) -> None:
     """Copies the arrays into the policy. Raises ValueError when they are another policy's."""
-    if list(weights) != list(policy.trainable_params):
+    if weights.keys() != policy.trainable_params.keys():
         raise ValueError(f"weights of the groups {list(weights)} for a policy with {list(policy.trainable_params)}")
     for name, parameters in policy.trainable_params.items():
         copy_tensors([torch.tensor(array) for array in weights[name]], [p.detach() for p in parameters])

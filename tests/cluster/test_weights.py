@@ -82,3 +82,11 @@ def test_stale_weights_survive_the_disk_and_a_damaged_file_is_named(tmp_path: Pa
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match=f"{path}: damaged weights"):
         read_stale_weights(path)
+
+
+def test_stale_weights_fit_the_policy_that_they_were_written_of(tmp_path: Path) -> None:
+    learner, worker = copies(tmp_path)
+    change(learner)
+    write_stale_weights(tmp_path / "acting.safetensors", trainable_arrays(learner), 1)
+    load_arrays(worker, read_stale_weights(tmp_path / "acting.safetensors")[0])
+    assert bytes_of(learner) == bytes_of(worker)
