@@ -62,5 +62,7 @@ setup(
         "metaworld": ["metaworld==3.0.0"],
         # The third; on a CPU it needs a Vulkan driver too: scripts/setup_maniskill.sh.
         "maniskill": ["mani-skill==3.0.1", "sapien==3.0.3"],
+        # Rollouts on other machines.
+        "cluster": ["ray>=2.40,<3"],
     },
 )

@@ -2,7 +2,7 @@
 
 import ast
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -36,6 +36,7 @@ LAYERS = (
     ("ript.training.weight_average", "ript.training.schedule"),
     ("ript.training.learner",),
     ("ript.algos.rl_optimizers",),
+    ("ript.cluster",),
     ("ript.policy_options",),
     ("ript.convert", "ript.demonstrations.collect", "ript.evaluation", "ript.report", "ript.serve", "ript.estimate"),
     ("ript.doctor",),
@@ -116,8 +117,28 @@ def knowing_files(name: str) -> set[str]:
     return {str(path.relative_to(ROOT)) for path in outside if name in code_of(path)}
 
 
+def packages(nodes: Iterable[ast.AST]) -> set[str]:
+    """The packages that import statements among the nodes name."""
+    named = []
+    for node in nodes:
+        named += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        named += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+    return {name.partition(".")[0] for name in named}
+
+
 def test_no_import_goes_up() -> None:
     assert upward(IMPORTS) == []
+
+
+def test_ray_is_imported_by_its_own_room_alone_and_that_room_only_where_it_is_asked_for() -> None:
+    trees = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+    importers = {name for name, tree in trees.items() if "ray" in packages(ast.walk(tree))}
+    assert importers and all(name.startswith("ript.cluster.") for name in importers)
+    knowing = {name for name in trees if any(other.startswith("ript.cluster.") for other in IMPORTS[name])}
+    assert {name for name in knowing if not name.startswith("ript.cluster")} == {"ript.training.build"}
+    top = [node for node in trees["ript.training.build"].body if isinstance(node, ast.ImportFrom)]
+    at_the_top = imports(ast.Module(top, []))
+    assert not [name for name in at_the_top if name.startswith("ript.cluster")]
 
 
 def test_no_import_goes_round() -> None:

@@ -29,5 +29,8 @@ class NotFinite(EnvironmentFailure):
     """A number of a rollout is NaN or Inf."""
 
     def __init__(self, message: str, arrays: Mapping[str, Any]) -> None:
-        super().__init__(message)
+        super().__init__(message, arrays)
         self.arrays = arrays
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.optim import AdamW
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.algos.rl_optimizers.group_source import GroupSource, LocalGroups
 from ript.checks import in_range, one_of, whole_number
 from ript.distributed import Distributed
 from ript.env_vars import read_env_settings
@@ -31,6 +33,8 @@ class Parts:
     loader: Any
     """An endless iterable of batches with `state_dict` and `load_state_dict`."""
     learner: Learner
+    group_source: GroupSource
+    """Who plays the groups of rollouts, if the algorithm has any."""
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -50,6 +54,7 @@ def check_config(cfg: DictConfig) -> None:
         in_range("algo.betas", beta, 0, 1)
     in_range("algo.weight_decay", cfg.algo.weight_decay, 0)
     in_range("algo.ema_decay", cfg.algo.ema_decay, 0, 1)
+    one_of("cluster.staleness", cfg.cluster.staleness, (0,) if cfg.cluster.address is None else (0, 1))
     check_backends(cast(dict[str, Any], OmegaConf.to_container(cfg.logging, resolve=True)))
     make_schedule(cfg)
 
@@ -64,7 +69,9 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
     scope: dict[str, Any] = {**algo, **cfg.task, **cfg.paths, "seed": cfg.seed, "use_tqdm": cfg.logging.use_tqdm}
     scope |= {"rollouts_per_env": cfg.rollout.rollouts_per_env, "distributed": distributed}
     scope |= {"info_on_video": cfg.rollout.info_on_video}
-    runner = scope["runner"] = scope["env_runner"] = build(algo.env_runner, scope, settings=read_env_settings())
+    settings = read_env_settings()
+    runner = scope["runner"] = scope["env_runner"] = build(algo.env_runner, scope, settings=settings)
+    groups = scope["group_source"] = make_group_source(cfg, runner, distributed)
     scope["reward_function"] = build(cfg.reward_function, scope)
     early = ("heads", "estimator", "exploration", "weighting", "loss", "critic_loss", "cutter", "augmentation")
     for name in ("rollout_generator", "reflow", "co_training", *early):
@@ -85,12 +92,44 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
             scope[name] = build(algo[name], scope) if wanted.get(name, True) else None
     rl_optimizer = build(algo.rl_optimizer, scope)
     distributed.broadcast([*policy.model.state_dict().values(), *policy.heads.state_dict().values()])
-    return Parts(policy, runner, rl_optimizer, scope["loader"], make_learner(cfg, policy, distributed))
+    if not isinstance(groups, LocalGroups):
+        make_runner = prepare(algo.env_runner, scope, settings=settings)
+        groups.start(policy, prepare(algo.policy, scope), make_runner, cfg.num_threads, cfg.seed)
+    return Parts(policy, runner, rl_optimizer, scope["loader"], make_learner(cfg, policy, distributed), groups)
+
+
+def make_group_source(cfg: DictConfig, runner: Any, distributed: Distributed) -> Any:
+    """Who plays groups: this process, or workers in a Ray cluster, which is looked at before anything slow starts.
+
+    Ray is imported only for the latter. Raises ValueError.
+    """
+    cluster = cast(dict[str, Any], OmegaConf.to_container(cfg.cluster, resolve=True))
+    if cluster["address"] is None:
+        return LocalGroups(runner)
+    if "rollout_generator" not in cfg.algo:
+        raise ValueError("cluster.address is not valid with an algorithm that has no rollouts: set it to null")
+    if cluster["resources"] is None:
+        gpu = {"GPU": 1} if distributed.device.type == "cuda" else {}
+        cluster["resources"] = {"CPU": cfg.algo.num_parallel_envs, **gpu}
+    try:
+        from ript.cluster.remote_groups import RemoteGroups
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise ValueError("cluster.address needs Ray: pip install 'ript-pi0[cluster]', or set it to null") from error
+    return RemoteGroups(**cluster, distributed=distributed)
 
 
 def build(node: DictConfig, scope: Mapping[str, Any], **own: Any) -> Any:
-    """Calls what the node's `_target_` names. Each of its arguments is taken from `own`, else from the node, else from
-    the scope, by its name; one that is nowhere has the target's default.
+    """Calls what the node's `_target_` names, see `prepare`."""
+    return prepare(node, scope, **own)()
+
+
+def prepare(node: DictConfig, scope: Mapping[str, Any], **own: Any) -> partial[Any]:
+    """What the node's `_target_` names, with its arguments.
+
+    Each argument is taken from `own`, else from the node, else from the scope, by its name; one that is nowhere has the
+    target's default.
 
     Raises ValueError for a target that does not exist, or a key of the node that the target does not take.
     """
@@ -99,7 +138,7 @@ def build(node: DictConfig, scope: Mapping[str, Any], **own: Any) -> Any:
     for key in given:
         one_of(f"key of {node['_target_']}", key, parameters)
     found = {**scope, **given, **own}
-    return _target(node["_target_"])(**{name: _plain(found[name]) for name in parameters if name in found})
+    return partial(_target(node["_target_"]), **{name: _plain(found[name]) for name in parameters if name in found})
 
 
 def make_schedule(cfg: DictConfig) -> Schedule:

@@ -217,6 +217,7 @@ class Trainer:
     def close(self) -> None:
         """Ends simulators and log writers; report and summary have what was logged last."""
         self.parts.env_runner.close()
+        self.parts.group_source.close()
         self.memory.close()
         self.log.close()
         self.report.write()

@@ -1,5 +1,6 @@
 """What a simulator that breaks down, or gives numbers that are none, costs: its rollouts, and nothing else."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,12 @@ def test_a_failure_is_told_in_one_line() -> None:
     assert WorkerError(2, text).brief == "environment worker 2 failed in reset: RuntimeError: no OpenGL here"
     assert WorkerError(0, "died with exit code -9").brief == "environment worker 0 died with exit code -9"
     assert EnvironmentFailure("").brief == "EnvironmentFailure"
+
+
+@pytest.mark.parametrize(
+    "failure", [WorkerError(2, "died"), NotFinite("a reward", {"rewards": np.array([np.nan])}), EnvironmentFailure("x")]
+)
+def test_a_failure_crosses_processes(failure: EnvironmentFailure) -> None:
+    again = pickle.loads(pickle.dumps(failure))
+    assert type(again) is type(failure) and str(again) == str(failure) and again.arrays.keys() == failure.arrays.keys()
+    assert getattr(again, "index", None) == getattr(failure, "index", None)

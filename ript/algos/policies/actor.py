@@ -1,7 +1,7 @@
 """A policy that acts through a sampler of its own, as the runner sees it; and a random sampler's settings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import Generator, Tensor
@@ -17,6 +17,7 @@ from ript.models.pi0.norm_stats import NormStats
 from ript.models.pi0.policy_card import PolicyCard
 
 SAMPLERS = {"sde": Sde, "cps": Cps, "noise": Noise}
+Sampler = Ode | GaussianSteps
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Actor:
     """A `ript.env_runner.policy.Policy`: the policy's weights, the sampler's steps."""
 
     policy: PI0_OFT_Policy
-    sampler: Ode | GaussianSteps
+    sampler: Sampler
     verbose: bool = False
 
     @property
@@ -127,3 +128,20 @@ class Actor:
                 f"cfg_scale={cfg_scale}, is_positive={is_positive}: a random sampler acts without guidance"
             )
         return self.policy.act(observation, noise, generators, self.sampler, cfg_scale, is_positive)
+
+
+def sampler_of(actor: Any) -> tuple[Sampler | None, PI0_OFT_Policy]:
+    """What `acting_with` needs to make an actor like this one of another copy of its policy: a sampler without weights,
+    None for the policy itself; and the policy."""
+    if not isinstance(actor, Actor):
+        return None, actor
+    return _with_log_std(actor.sampler, None), actor.policy
+
+
+def acting_with(policy: PI0_OFT_Policy, sampler: Sampler | None) -> PI0_OFT_Policy | Actor:
+    """The policy with what `sampler_of` gave of an actor."""
+    return policy if sampler is None else Actor(policy, _with_log_std(sampler, policy.heads.log_std))
+
+
+def _with_log_std(sampler: Sampler, log_std: Any) -> Sampler:
+    return replace(sampler, log_std=log_std) if isinstance(sampler, Noise) else sampler

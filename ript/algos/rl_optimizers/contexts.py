@@ -78,9 +78,14 @@ class ContextLoader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         while True:
-            places = self._places(self._batches, self.distributed.rank)
+            batch = self.upcoming()
             self._batches += 1
-            yield collate_contexts([self.context(self._number(place)) for place in places])
+            yield batch
+
+    def upcoming(self) -> dict[str, Any]:
+        """The batch that comes next, without taking it."""
+        places = self._places(self._batches, self.distributed.rank)
+        return collate_contexts([self.context(self._number(place)) for place in places])
 
     def put_back(self, contexts: Iterable[Context]) -> None:
         """Takes contexts that this rank was dealt and did not play; they will come before fresh ones."""

@@ -50,9 +50,9 @@ class DSRLOptimizerPI0(PPOOptimizerPI0):
         if not freeze_policy and not self.beside.losses:
             raise ValueError("freeze_policy=false needs rfc_enabled or enable_sft_co_train: nothing else trains it")
 
-    def actor(self, policy: PI0_OFT_Policy) -> Policy:
+    def actor(self, policy: PI0_OFT_Policy, iteration: int | None = None) -> Policy:
         """The policy itself, which has the latent actor."""
-        return RolloutOptimizer.actor(self, policy)
+        return RolloutOptimizer.actor(self, policy, iteration)
 
     def terms(self, batch: Batch, loss: Callable[..., LossTerms]) -> list[Term]:
         """The loss of the decided noise; without its policy part while the critic warms up."""

@@ -36,9 +36,7 @@ class Offers:
         return False
 
     def take(self, most: int) -> list[Offer]:
-        """The next contexts, as far as they are of one task: one at least."""
-        taken = [self.left.popleft()]
-        while len(taken) < most and self.left and self.left[0].context.task_id == taken[0].context.task_id:
-            taken.append(self.left.popleft())
+        """The next contexts of the batches drawn so far: one at least."""
+        taken = [self.left.popleft() for _ in range(min(most, len(self.left)))]
         self.taken += taken
         return taken

@@ -82,10 +82,13 @@ class PPOOptimizerPI0(RolloutOptimizer):
         self.exploration, self.loss = exploration or Exploration(), loss or PPOLoss()
         self.critic_warmup_steps, self.episode_weighted = critic_warmup_steps, episode_weighted
 
-    def actor(self, policy: PI0_OFT_Policy) -> Policy:
-        """The policy with this iteration's sampler."""
-        self.sampler = self.exploration.at(self.iteration, policy)
-        return Actor(policy, self.sampler)
+    def actor(self, policy: PI0_OFT_Policy, iteration: int | None = None) -> Policy:
+        """The policy with the iteration's sampler."""
+        return Actor(policy, self.exploration.at(self.iteration if iteration is None else iteration, policy))
+
+    def before_update(self, learner: Learner) -> None:
+        """Takes the sampler that acted."""
+        self.sampler = self.exploration.at(self.iteration, learner.policy)
 
     def windows_and_weights(
         self, policy: PI0_OFT_Policy, episodes: Sequence[Episode], estimate: Estimate

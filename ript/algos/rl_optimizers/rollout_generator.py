@@ -1,9 +1,9 @@
 """Groups of rollouts for the optimizer: K of one context, in one scene."""
 
-import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ript.algos.reward_functions.success import SuccessReward
 from ript.algos.rl_optimizers.contexts import Context, ContextLoader, split_contexts
+from ript.algos.rl_optimizers.group_source import GroupRequest, GroupSource, LocalGroups
 from ript.algos.rl_optimizers.offers import Offer, Offers
 from ript.checks import in_range, whole_number
 from ript.distributed import Distributed
@@ -20,7 +21,6 @@ from ript.env_runner.vec_env import Tasks, task_ids
 from ript.json_files import read_json, write_json
 from ript.progress import progress_bar
 from ript.results.videos import TRAINING, VIDEOS, Film, step_folder
-from ript.seeds import Word, entropy
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class RolloutGenerator:
         video_interval: every so many iterations, the first group that rank 0 plays is filmed (the runner's
             `save_video`); None films none.
         video_dir: where to, in a folder per iteration.
+        group_source: who plays the groups; None is the runner, in this process.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class RolloutGenerator:
         distributed: Distributed | None = None,
         video_interval: int | None = None,
         video_dir: str = VIDEOS,
+        group_source: GroupSource | None = None,
     ):
         whole_number("video_interval", video_interval, 1)
         whole_number("rloo_batch_size", rloo_batch_size, 1)
@@ -83,6 +85,7 @@ class RolloutGenerator:
         if enable_rollout_stats_tracking and rollout_stats_path is None:
             raise ValueError("enable_rollout_stats_tracking needs rollout_stats_path")
         self.env_runner = env_runner
+        self.group_source: GroupSource = group_source or LocalGroups(env_runner)
         self.rloo_batch_size = rloo_batch_size
         self.demo_batch_size = demo_batch_size
         self.early_stop_percentage = early_stop_percentage
@@ -132,7 +135,8 @@ class RolloutGenerator:
         a row on any; the loader is then where it was before.
         """
         offers = Offers(self._batches(batch, data_iterator, dataloader), self.task_ids)
-        episodes, accepted = self._rollout_groups(model, offers, reward_function or SuccessReward())
+        self.group_source.act_with(model, self.iteration)
+        episodes, accepted = self._rollout_groups(offers, reward_function or SuccessReward())
         self._end_if_broken(offers, dataloader)
         self.iteration += 1
         self._update_stats(episodes)
@@ -142,7 +146,21 @@ class RolloutGenerator:
         valid_mask = np.repeat(np.asarray(accepted, bool), self.rloo_batch_size)
         return episodes, [episode.task_id for episode in episodes], valid_mask, len(accepted)
 
-    def _rollout_groups(self, model: Any, offers: Offers, reward_function: Any) -> tuple[list[Episode], list[bool]]:
+    def begin_next(self, model: Any, dataloader: Any) -> None:
+        """With staleness: `model` as it is now will play the next iteration's groups, and its workers may begin.
+
+        Call it after `generate_rollouts` and before the weights change.
+        """
+        if not self.group_source.staleness:
+            return
+        self.group_source.act_with(model, self.iteration)
+        if isinstance(dataloader, ContextLoader):
+            offers = Offers(iter([dataloader.upcoming()]), self.task_ids)
+            if not offers.are_used_up:
+                requests = self._requests(offers.take(self._together([])), self._is_filmed)
+                self.group_source.expect([request for request, _ in requests])
+
+    def _rollout_groups(self, offers: Offers, reward_function: Any) -> tuple[list[Episode], list[bool]]:
         """The episodes of the groups that were tried, and which groups were accepted."""
         episodes: list[Episode] = []
         accepted: list[bool] = []
@@ -155,8 +173,9 @@ class RolloutGenerator:
                 if done:
                     continue  # the other ranks still play; this one takes part in their counting
                 film = not accepted and self._is_filmed
-                together = offers.take(self._together(accepted))
-                for group in self._try_groups(model, together, reward_function, film):
+                requests = self._requests(offers.take(self._together(accepted)), film)
+                self.group_source.expect([request for request, _ in requests])
+                for group in self._try_all(requests, reward_function):
                     accepted.append(not self.enable_dynamic_sampling or _is_mixed(group))
                     episodes += group
                     bar.update(accepted[-1])
@@ -203,22 +222,42 @@ class RolloutGenerator:
             return 1
         return min(self.demo_batch_size - sum(accepted), self.max_groups_per_step - len(accepted))
 
+    def _requests(self, offers: Sequence[Offer], film: bool) -> list[tuple[GroupRequest, list[Offer]]]:
+        """The offers in a row that are of one task are played together. `film`: the first group."""
+        requests: list[tuple[GroupRequest, list[Offer]]] = []
+        for _, row in groupby(offers, key=lambda offer: offer.context.task_id):
+            own = list(row)
+            requests.append((self._request(own, film and not requests), own))
+        return requests
+
+    def _request(self, offers: Sequence[Offer], film: bool) -> GroupRequest:
+        contexts = tuple(self._with_val_init(offer.context) for offer in offers)
+        return GroupRequest(contexts, self.rloo_batch_size, self.iteration, self.seed, film)
+
+    def _try_all(
+        self, requests: Sequence[tuple[GroupRequest, list[Offer]]], reward_function: Any
+    ) -> Iterator[list[Episode]]:
+        for request, offers in requests:
+            if not self._is_broken:
+                yield from self._try_groups(request, offers, reward_function)
+
     def _try_groups(
-        self, model: Any, offers: Sequence[Offer], reward_function: Any, film: bool
+        self, request: GroupRequest, offers: Sequence[Offer], reward_function: Any
     ) -> Iterator[list[Episode]]:
         """The groups, each as soon as it is complete, in order, but for those in which the simulator failed.
 
-        `film`: the first one. A simulator that failed is started anew. Of several groups none can be blamed: those that
-        are left are played one by one.
+        A simulator that failed is started anew. Of several groups none can be blamed: those that are left are played
+        one by one.
         """
         left = list(offers)
         try:
-            for group in self._play_groups(model, offers, reward_function, film):
+            for played in self.group_source.play(request):
+                group = self._scored(left[0], played, reward_function, request.film and left[0] is offers[0])
                 self._failures = []
                 left.pop(0)
                 yield group
         except EnvironmentFailure as failure:
-            self.env_runner.close()
+            self.group_source.recover()
             if len(left) == 1:
                 self._failures.append(failure)
                 logger.warning(
@@ -228,7 +267,8 @@ class RolloutGenerator:
             logger.warning("%d groups are played one by one: %s", len(left), failure)
         for offer in left:
             if not self._is_broken:
-                yield from self._try_groups(model, [offer], reward_function, film and offer is offers[0])
+                single = self._request([offer], request.film and offer is offers[0])
+                yield from self._try_groups(single, [offer], reward_function)
 
     def _end_if_broken(self, offers: Offers, dataloader: Any) -> None:
         """Raises EnvironmentFailure on all ranks if one of them is broken. A collective."""
@@ -298,34 +338,9 @@ class RolloutGenerator:
         states = self.env_runner.benchmark.get_task_init_states(context.task_id)
         return replace(context, init_state=np.asarray(states[number % len(states)], np.float64))
 
-    def _play_groups(
-        self, model: Any, offers: Sequence[Offer], reward_function: Any, film: bool
-    ) -> Iterator[list[Episode]]:
-        """The groups of contexts of one task, which fill the environments together."""
-        size = self.rloo_batch_size
-        contexts = [self._with_val_init(offer.context) for offer in offers]
-        members = [(context, member) for context in contexts for member in range(size)]
-        task_name = self.env_runner.benchmark.get_task_names()[contexts[0].task_id]
-        rollouts = self.env_runner.run_policy_in_env(
-            task_name,
-            model,
-            all_init_states=[context.init_state for context, _ in members],
-            render=[film and context is contexts[0] for context, _ in members],
-            created_env=self.env_runner.create_env(task_name),
-            scene_seeds=[context.scene_seed for context, _ in members],
-            noise_seeds=[
-                entropy(Word.ROLLOUT, self.seed, self.iteration, context.context_id, member)
-                for context, member in members
-            ],
-        )
-        for offer in offers:
-            played = [episode for _, _, episode in itertools.islice(rollouts, size)]
-            yield self._scored(task_name, offer, played, reward_function, film and offer is offers[0])
-
-    def _scored(
-        self, task_name: str, offer: Offer, played: list[Episode], reward_function: Any, film: bool
-    ) -> list[Episode]:
+    def _scored(self, offer: Offer, played: list[Episode], reward_function: Any, film: bool) -> list[Episode]:
         """The group with ids and scores. Raises RuntimeError if it is not a group, NotFinite for such a score."""
+        task_name = self.env_runner.benchmark.get_task_names()[offer.context.task_id]
         first = offer.context.context_id * MOST_MEMBERS
         group = [replace(episode, episode_id=first + member) for member, episode in enumerate(played)]
         scenes = {episode.init_hash for episode in group}

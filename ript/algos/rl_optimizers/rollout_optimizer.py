@@ -157,6 +157,7 @@ class RolloutOptimizer(ABC):
             self.save_episodes(tried, policy)
             episodes = [episode for episode, valid in zip(tried, valid_mask, strict=True) if valid]
             last_values = self.last_values(actor, episodes)
+            generator.begin_next(self.actor(policy, self.iteration + 1), dataloader)
         estimate = self.estimator(episodes, last_values, self.distributed)
         runner = generator.env_runner
         metrics = rollout_metrics(
@@ -172,8 +173,8 @@ class RolloutOptimizer(ABC):
         metrics["cfg_scale"] = runner.settings.guidance(runner.cfg_scale)
         return episodes, estimate, metrics
 
-    def actor(self, policy: PI0_OFT_Policy) -> Policy:
-        """What acts in this iteration's rollouts."""
+    def actor(self, policy: PI0_OFT_Policy, iteration: int | None = None) -> Policy:
+        """What acts in an iteration's rollouts; None is the one in progress."""
         return Actor(policy, Ode(policy.num_steps, keeps_ends=True)) if self.reflow.weight else policy
 
     def save_episodes(self, episodes: Sequence[Episode], policy: PI0_OFT_Policy) -> None:
@@ -267,14 +268,17 @@ class RolloutOptimizer(ABC):
         self.rollout_generator.load_state_dict(state["rollout_generator"])
 
     def save_arrays(self, folder: Path) -> None:
-        """Writes this rank's windows that will be replayed into the folder, which all ranks share."""
+        """Writes this rank's windows that will be replayed into the folder, which all ranks share, and what its groups
+        will be played with, if that is not the newest."""
         self.storage.save(folder / f"replay_{self.distributed.rank}.safetensors")
+        self.rollout_generator.group_source.save(folder)
 
     def load_arrays(self, folder: Path) -> None:
-        """Restores the windows of all ranks. Raises ValueError naming a damaged file."""
+        """Restores both. Raises ValueError naming a damaged file."""
         paths = sorted(folder.glob("replay_*.safetensors"), key=lambda path: int(path.stem.removeprefix("replay_")))
         if paths:
             self.storage.load(paths)
+        self.rollout_generator.group_source.load(folder)
 
     @property
     def _bar(self) -> dict[str, Any]:

@@ -125,3 +125,11 @@ def test_training_scenes_are_not_evaluation_scenes() -> None:
 def test_no_task_is_an_error() -> None:
     with pytest.raises(ValueError, match="no task"):
         ContextLoader([], 1)
+
+
+def test_the_upcoming_batch_is_the_next_one_and_stays_the_next_one() -> None:
+    loader = ContextLoader([0, 1], 2)
+    iterator = iter(loader)
+    for _ in range(3):
+        seen = [loader.upcoming()["context_id"].tolist() for _ in range(2)]
+        assert seen == [next(iterator)["context_id"].tolist()] * 2

@@ -13,6 +13,7 @@ from ranks import run_ranks
 from samples import episode
 
 from ript.algos.rl_optimizers.contexts import ContextLoader, split_contexts
+from ript.algos.rl_optimizers.group_source import GroupRequest, LocalGroups
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.demonstrations.reader import Start
 from ript.distributed import Distributed
@@ -413,3 +414,36 @@ def test_environments_idle_less_when_groups_are_played_together(
     together, second = idle_share(tiny_policy, monkeypatch, early_stop=1.0)
     assert len(first) == 20 and second[:20] == first  # an early stop leaves the last group out
     assert together < 0.1 < 0.25 < one_by_one
+
+
+class ExpectingGroups(LocalGroups):
+    """Remembers what it was told, in order."""
+
+    staleness = 1
+
+    def __init__(self, runner: Any):
+        super().__init__(runner)
+        self.told: list[tuple[str, Any]] = []
+
+    def act_with(self, actor: Any, iteration: int) -> None:
+        super().act_with(actor, iteration)
+        self.told.append(("acts", iteration))
+
+    def expect(self, requests: Sequence[GroupRequest]) -> None:
+        self.told.append(("expected", [(request.iteration, request.context_ids) for request in requests]))
+
+
+@pytest.mark.parametrize("contexts_per_task", [1, 2])
+def test_with_staleness_the_next_iteration_asks_first_for_what_was_begun(contexts_per_task: int) -> None:
+    source = ExpectingGroups(ScriptedRunner({0: 1, 1: 1, 3: 1, 4: 1}))
+    generator = RolloutGenerator(source._runner, K, demo_batch_size=2, use_tqdm=False, group_source=source)
+    loader = ContextLoader([0, 1], 2, contexts_per_task=contexts_per_task)
+    iterator = iter(loader)
+    generator.generate_rollouts(None, next(iterator), iterator, loader)
+    source.told.clear()
+    generator.begin_next(None, loader)
+    begun = list(source.told)
+    source.told.clear()
+    generator.generate_rollouts(None, next(iterator), iterator, loader)
+    assert begun == source.told[:2]
+    assert [begun[0], begun[1][1][0][0]] == [("acts", 1), 1] and len(source.told) == 3  # context 2 is replaced
