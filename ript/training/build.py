@@ -14,6 +14,7 @@ from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.checks import in_range, one_of, whole_number
 from ript.distributed import Distributed
 from ript.env_vars import read_env_settings
+from ript.sharding import MODES
 from ript.training.learner import Learner
 from ript.training.metric_backends import check_backends
 from ript.training.schedule import Schedule
@@ -50,6 +51,9 @@ def check_config(cfg: DictConfig) -> None:
         in_range("algo.betas", beta, 0, 1)
     in_range("algo.weight_decay", cfg.algo.weight_decay, 0)
     in_range("algo.ema_decay", cfg.algo.ema_decay, 0, 1)
+    one_of("cluster.sharding", cfg.cluster.sharding, MODES)
+    if cfg.cluster.sharding == "fsdp2" and cfg.algo.get("compile"):
+        raise ValueError("cluster.sharding=fsdp2 is not valid with algo.compile=true. Valid: replicate")
     check_backends(cast(dict[str, Any], OmegaConf.to_container(cfg.logging, resolve=True)))
     make_schedule(cfg)
 
@@ -84,6 +88,8 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
             scope[name] = build(algo[name], scope) if wanted.get(name, True) else None
     rl_optimizer = build(algo.rl_optimizer, scope)
     distributed.broadcast([*policy.model.state_dict().values(), *policy.heads.state_dict().values()])
+    if cfg.cluster.sharding == "fsdp2" and distributed.world_size > 1:
+        policy.shard(distributed)
     return Parts(policy, runner, rl_optimizer, scope["loader"], make_learner(cfg, policy, distributed))
 
 
