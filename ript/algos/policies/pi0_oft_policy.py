@@ -356,13 +356,12 @@ class PI0_OFT_Policy:
     def shard(self, distributed: Distributed) -> None:
         """Shares the weights out over ranks; what is made of `trainable_params` is made afterwards. A collective.
 
-        A frozen prefix stays whole, since ranks call it when they like, and so does a frozen network.
+        What stays whole: `Pi0FlowModel.kept_whole`, and heads that are not trained.
         """
         self.sharding = Sharding(distributed)
         if any(parameter.requires_grad for parameter in self.model.parameters()):
-            kept = list(self.model.model.vlm.parameters()) if self.prefix_is_frozen else []
-            calls = ("flow",) if kept else ("prefix", "flow")
-            self.sharding.share_out(self.model, self.model.sharding_units(), calls, kept)
+            calls = ("flow",) if self.prefix_is_frozen else ("prefix", "flow")
+            self.sharding.share_out(self.model, self.model.sharding_units(), calls, self.model.kept_whole())
         for head in self.heads.children():
             if any(parameter.requires_grad for parameter in head.parameters()):
                 self.sharding.share_out(head.get_submodule("mlp"))  # it gives a tensor, the head may give something else

@@ -209,6 +209,12 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
         layers = [*vlm.vision_tower.encoder.layers, *vlm.language_model.layers[:-1], *self.model.dit.layers]
         return [vlm.language_model.embed_tokens, *layers, *self.unreachable_modules()]
 
+    def kept_whole(self) -> list[nn.Parameter]:
+        """Parameters that every rank keeps where weights are sharded: of a frozen prefix, which ranks call unequally
+        often, or of a frozen network."""
+        frozen = [part for part in (self.model.vlm, self) if not any(p.requires_grad for p in part.parameters())]
+        return list(frozen[-1].parameters()) if frozen else []
+
     def train_everything(self) -> None:
         """Gradients for every parameter that a velocity depends on."""
         self.requires_grad_(True)
