@@ -1,8 +1,8 @@
-"""Weights that ranks share out between them (FSDP2); the only place that knows sharded tensors.
+"""Weights that ranks share out between them (FSDP2); sharded tensors are made and gathered here only.
 
-A rank holds 1/N of each parameter, of its gradient and of its optimizer states. A unit's weights are whole only while it
-computes: they are gathered before its forward and its backward pass, and its gradient is added up over ranks, as without
-sharding, and shared out at once. So all ranks call the same modules equally often while they train.
+A rank holds 1/N of each parameter, of its gradient and of its optimizer states. A unit's weights are whole only while
+it computes: they are gathered before its forward and its backward pass, and its gradient is added up over ranks, as
+without sharding, and shared out at once. So all ranks call the same modules equally often while they train.
 """
 
 import warnings

@@ -54,9 +54,9 @@ class Memory:
     """Keys and values of images and prompt."""
     activations: int
     """Kept for the backward pass, and the working set of one layer."""
-    gathered: Gathered = Gathered(0, 0)
+    gathered: Gathered
     """What is whole for a while of sharded weights."""
-    share: int = 1
+    share: int
     """A rank holds 1/share of what is trained."""
 
     @property

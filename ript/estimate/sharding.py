@@ -9,8 +9,8 @@ from ript.models.pi0.heads import Heads
 from ript.models.pi0.modeling import Pi0FlowModel
 
 BUFFERS = 4
-"""Sizes of a unit while it is in the backward pass: its weights, those of the unit that comes next, its gradient, and the
-copy of that which is added up over ranks."""
+"""Sizes of a unit while it is in the backward pass: its weights, those of the unit that comes next, its gradient, and
+the copy of that which is added up over ranks."""
 
 
 class Gathered(NamedTuple):

@@ -68,7 +68,10 @@ class WeightAverage:
 
 @torch.no_grad()
 def copy_tensors(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
-    """Copies each tensor onto its counterpart, in place; whole ones onto sharded ones too. Raises ValueError when their numbers or shapes differ."""
+    """Copies each tensor onto its counterpart, in place; whole ones onto sharded ones too.
+
+    Raises ValueError when their numbers or shapes differ.
+    """
     if [tuple(tensor.shape) for tensor in source] != [tuple(tensor.shape) for tensor in target]:
         raise ValueError(f"{len(source)} saved tensors do not fit {len(target)} trainable ones in number or shape")
     for new, old in zip(source, target, strict=True):
