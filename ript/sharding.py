@@ -113,9 +113,9 @@ def shared_out_as(tensor: Tensor, other: Tensor) -> Tensor:
 
 
 def shared_out_optimizer(state: Mapping[str, Any], parameters: Sequence[nn.Parameter]) -> dict[str, Any]:
-    """An optimizer's whole state with the moments of sharded parameters shared out."""
-    moments = {
-        number: {name: shared_out_as(value, parameters[number]) for name, value in own.items()}
-        for number, own in state["state"].items()
-    }
+    """An optimizer's whole state with the moments of sharded parameters shared out; those of no parameter stay."""
+    moments = dict(state["state"])
+    for number, parameter in enumerate(parameters):
+        if number in moments:
+            moments[number] = {name: shared_out_as(value, parameter) for name, value in moments[number].items()}
     return {**state, "state": moments}

@@ -114,9 +114,9 @@ def branch_losses(
     actions, is_pad = (torch.from_numpy(array).to(policy.device) for array in stack_actions(windows))
     padded = torch.nn.functional.pad(actions, (0, PADDED_DIM - actions.shape[-1]))
     x_t, u_t = path_sample(padded, draw.noise, draw.time)
-    branch, row = (
-        wanted.nonzero(as_tuple=True) if wanted.any() else torch.zeros(2, 1, dtype=torch.long).to(wanted.device)
-    )
+    first = torch.zeros_like(wanted)
+    first[0, 0] = True
+    branch, row = (wanted if wanted.any() else first).nonzero(as_tuple=True)
     losses = torch.full(wanted.shape, torch.nan, device=policy.device)
     condition = torch.where(branch == 0, POSITIVE, UNCONDITIONAL)
     velocity = policy.model.velocity(encoded.prefix.take(row), encoded.state[row], x_t[row], draw.time[row], condition)

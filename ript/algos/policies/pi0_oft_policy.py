@@ -364,9 +364,7 @@ class PI0_OFT_Policy:
             self.sharding.share_out(self.model, self.model.sharding_units(), calls, self.model.kept_whole())
         for head in self.heads.children():
             if any(parameter.requires_grad for parameter in head.parameters()):
-                self.sharding.share_out(
-                    head.get_submodule("mlp")
-                )  # it gives a tensor, the head may give something else
+                self.sharding.share_out(head.get_submodule("mlp"))  # a backward pass must find what it gives: a tensor
         self.trainable_params = group_parameters(self.model, self.heads)
 
     def gathered(self) -> AbstractContextManager[None]:
