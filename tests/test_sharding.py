@@ -133,12 +133,13 @@ ONE_HAS_NONE = (slice(None), slice(0))
 def test_five_sharded_steps_are_those_of_replicated_weights(
     tiny_policy_folder: Path, name: str, shares: Sequence[slice]
 ) -> None:
+    atol = 2e-5 if "bfloat16" in name else 1e-6  # bfloat16 rounds what differs in the last bit of float32
     (raw, average, sums), _ = run_ranks(learned, 2, tiny_policy_folder, name, False, shares)
     for sharded_raw, sharded_average, sharded_sums in run_ranks(learned, 2, tiny_policy_folder, name, True, shares):
-        torch.testing.assert_close(sharded_raw, raw, atol=1e-6, rtol=0)
-        torch.testing.assert_close(sharded_average, average, atol=1e-6, rtol=0)
+        torch.testing.assert_close(sharded_raw, raw, atol=atol, rtol=0)
+        torch.testing.assert_close(sharded_average, average, atol=atol, rtol=0)
         for step, expected in zip(sharded_sums, sums, strict=True):
-            assert step == pytest.approx(expected, rel=1e-4, abs=1e-6)
+            assert step == pytest.approx(expected, rel=100 * atol, abs=atol)
     assert (raw - average).abs().max() > 5e-5
 
 

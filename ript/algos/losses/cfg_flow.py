@@ -109,15 +109,18 @@ def branch_losses(
 ) -> Tensor:
     """Flow losses (2, B) of the positive and of the unconditional branch; NaN where `wanted` (2, B) is False.
 
-    Where nothing is wanted the first is computed: with sharded weights all ranks call the network, or none.
+    Where nothing is wanted nothing is computed, or one, with sharded weights: all ranks call them, or none does.
     """
     actions, is_pad = (torch.from_numpy(array).to(policy.device) for array in stack_actions(windows))
     padded = torch.nn.functional.pad(actions, (0, PADDED_DIM - actions.shape[-1]))
     x_t, u_t = path_sample(padded, draw.noise, draw.time)
-    first = torch.zeros_like(wanted)
-    first[0, 0] = True
-    branch, row = (wanted if wanted.any() else first).nonzero(as_tuple=True)
     losses = torch.full(wanted.shape, torch.nan, device=policy.device)
+    if not wanted.any():
+        if policy.sharding is None:
+            return losses
+        wanted = torch.zeros_like(wanted)
+        wanted[0, 0] = True
+    branch, row = wanted.nonzero(as_tuple=True)
     condition = torch.where(branch == 0, POSITIVE, UNCONDITIONAL)
     velocity = policy.model.velocity(encoded.prefix.take(row), encoded.state[row], x_t[row], draw.time[row], condition)
     found = masked_flow_loss(velocity, u_t[row], is_pad[row], policy.action_dim)
