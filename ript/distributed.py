@@ -1,4 +1,4 @@
-"""The only place that talks to torch.distributed."""
+"""The only place that talks to torch.distributed, but for weights that are shared out (`ript.sharding`)."""
 
 import os
 import socket
@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import DTensor
 
 
 @dataclass
@@ -74,18 +76,27 @@ class Distributed:
         return values
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Adds the gradients over ranks, in place; a parameter without a gradient counts as zero."""
+        """Adds the gradients over ranks, in place; a parameter without a gradient counts as zero.
+
+        Those of sharded parameters were added in the backward pass.
+        """
         parameters = list(parameters)
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         if self.world_size == 1:
             return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        gradients = [p.grad for p in parameters if p.grad is not None and not isinstance(p.grad, DTensor)]
+        if not gradients:
+            return
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
         for gradient, total in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(total.view_as(gradient))
+
+    def mesh(self) -> DeviceMesh:
+        """All ranks in a row, to shard over."""
+        return init_device_mesh(self.device.type, (self.world_size,))
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Copies rank 0's tensors to all ranks, in place."""

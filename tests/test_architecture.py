@@ -22,7 +22,7 @@ LAYERS = (
         "ript.locks",
         "ript.progress",
     ),
-    ("ript.device",),
+    ("ript.device", "ript.sharding"),
     ("ript.flow",),
     ("ript.models",),
     ("ript.results",),

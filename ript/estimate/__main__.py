@@ -5,8 +5,10 @@
     python -m ript.estimate --dtype bfloat16 --batch-size 32 --branches 1 --heads value     (PPO)
     python -m ript.estimate --dtype bfloat16 --heads latent value                           (DSRL: heads only)
     python -m ript.estimate --model runs/spatial/checkpoints/step_100/policy --gpus 8
+    python -m ript.estimate --dtype bfloat16 --gpus 8 --sharding fsdp2
 
-GiB per GPU. Data parallel training shares out windows, nothing else: every GPU holds all of it. Trained parameters,
+GiB per GPU. Data parallel training shares out windows, nothing else: every GPU holds all of it; with fsdp2 a GPU holds
+its share of weights, gradients and moments, and all weights while the policy acts (`acting`). Trained parameters,
 gradients and AdamW's two moments are float32; frozen ones of the backbone have the dtype. The total is the peak over
 several micro-batches; a card fits if it has 5 % and 1 GiB to spare, for CUDA itself and for fragmentation.
 """
@@ -35,6 +37,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add("--dtype", default="float32", help="float32 or bfloat16 (default: %(default)s)")
     add("--gpus", type=int, default=1, metavar="N", help="data parallel (default: %(default)s)")
+    add("--sharding", default="replicate", help="replicate or fsdp2, as cluster.sharding (default: %(default)s)")
     add(
         "--branches",
         type=int,
@@ -67,6 +70,7 @@ def report(arguments: argparse.Namespace) -> str:
     """The table. Raises FileNotFoundError or ValueError naming the argument and what is valid."""
     checks.one_of("dtype", arguments.dtype, ("float32", "bfloat16"))
     checks.one_of("branches", arguments.branches, (1, 2))
+    checks.one_of("sharding", arguments.sharding, ("replicate", "fsdp2"))
     for name in ("batch_size", "gpus", "prompt_tokens", "scored_steps", "cameras"):
         checks.whole_number(name, getattr(arguments, name), 1)
     from ript.estimate.memory import HEADS, MODES, Memory, Options, estimate, find_architecture
@@ -84,16 +88,21 @@ def report(arguments: argparse.Namespace) -> str:
         heads=arguments.heads,
         scored_steps=arguments.scored_steps,
         cameras=arguments.cameras,
+        share=arguments.gpus if arguments.sharding == "fsdp2" else 1,
     )
     architecture = find_architecture(arguments.model)
     rows = {mode: estimate(architecture, mode, options) for mode in MODES}
 
+    is_sharded = options.share > 1
+
     def cells(mode: str, memory: Memory) -> list[str]:
-        parts = (memory.weights, memory.weight_copies, memory.gradients, memory.optimizer)
+        parts = [memory.weights, memory.weight_copies, memory.gradients, memory.optimizer]
+        parts += [memory.gathered.passing, memory.gathered.acting] if is_sharded else []
         sizes = (*parts, memory.prefix_cache, memory.activations, memory.peak)
         return [mode, f"{memory.trainable / 1e6:,.1f} M", *(f"{size / GIB:.2f}" for size in sizes), fits(memory.peak)]
 
-    head = ["", "trained", "weights", "copies", "gradients", "AdamW", "cache", "activations", "total", "fits on"]
+    states = ["weights", "copies", "gradients", "AdamW", *(["gathered", "acting"] if is_sharded else [])]
+    head = ["", "trained", *states, "cache", "activations", "total", "fits on"]
     count = rows["full"].parameters
     windows = f"{options.batch_size} windows, {options.branches} branch{'es' if options.branches > 1 else ''}"
     if options.scored_steps > 1:

@@ -19,6 +19,7 @@ from ript.estimate.activations import (
     largest_layer_bytes,
     saved_bytes,
 )
+from ript.estimate.sharding import Gathered, gathered_bytes, split_weights
 from ript.models.pi0.checkpoint import read_architecture
 from ript.models.pi0.config import Pi0Architecture, public_architecture, small_pi0_config, small_pi05_config
 from ript.models.pi0.dims import STATE_DIM
@@ -53,12 +54,18 @@ class Memory:
     """Keys and values of images and prompt."""
     activations: int
     """Kept for the backward pass, and the working set of one layer."""
+    gathered: Gathered
+    """What is whole for a while of sharded weights."""
+    share: int
+    """A rank holds 1/share of what is trained."""
 
     @property
     def peak(self) -> int:
-        """The larger of two moments: the backward pass begins; AdamW steps, with one more copy of what is trained."""
-        passing = self.weight_copies + self.prefix_cache + self.activations
-        return self.weights + self.gradients + self.optimizer + max(passing, FLOAT32 * self.trainable)
+        """The largest of three moments: the backward pass begins; AdamW steps, with one more copy of what is trained;
+        the policy acts with sharded weights gathered."""
+        passing = self.weight_copies + self.prefix_cache + self.activations + self.gathered.passing
+        moments = (passing, FLOAT32 * self.trainable // self.share, self.gathered.acting)
+        return self.weights + self.gradients + self.optimizer + max(moments)
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,8 @@ class Options:
     scored_steps: int = 1
     cameras: int = len(CAMERAS)
     """Images of an observation; those that are masked do not count."""
+    share: int = 1
+    """Ranks that share out weights, gradients and optimizer states (`cluster.sharding=fsdp2`); 1: each has all."""
 
 
 def find_architecture(model: str) -> Pi0Architecture:
@@ -108,20 +117,25 @@ def estimate(architecture: Pi0Architecture, mode: str, options: Options) -> Memo
     work = Workload(
         options.batch_size, options.prompt_tokens, options.branches, number, options.scored_steps, options.cameras
     )
-    parameters = [*model.parameters(), *build_heads(model, mode, options).parameters()]
+    heads = build_heads(model, mode, options)
+    parameters = [*model.parameters(), *heads.parameters()]
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     trained = trained_parts(mode, options)
     cache = options.batch_size * key_value_bytes(architecture, trained, work, Tokens.count(architecture, work))
     saved = 0 if mode in ("inference", "heads only") else saved_bytes(architecture, trained, work) - cache
+    kept, shared = split_weights(model, heads, options.share)
+    working = largest_layer_bytes(architecture, work)
     return Memory(
         parameters=sum(p.numel() for p in parameters),
         trainable=trainable,
-        weights=sum(p.numel() * p.element_size() for p in parameters),
+        weights=kept + shared // options.share,
         weight_copies=copied_weights(model, options.scored_steps) * number if number != FLOAT32 else 0,
-        gradients=FLOAT32 * trainable,
-        optimizer=2 * FLOAT32 * trainable,
+        gradients=FLOAT32 * trainable // options.share,
+        optimizer=2 * FLOAT32 * trainable // options.share,
         prefix_cache=cache,
-        activations=saved + largest_layer_bytes(architecture, work),
+        activations=saved + working,
+        gathered=gathered_bytes(model, shared, cache + working) if shared else Gathered(0, 0),
+        share=options.share,
     )
 
 

@@ -1,7 +1,7 @@
 """What a gradient step learns from on one rank."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,6 +40,10 @@ class Batch:
         chosen = np.asarray(rows, int)
         windows = [self.windows[row] for row in chosen]
         return Batch(windows, self.weight[chosen], self.weight_uncond[chosen], self.occurrence[chosen])
+
+    def weightless(self) -> "Batch":
+        """The same windows, from which nothing is learned."""
+        return replace(self, weight=np.zeros(len(self)), weight_uncond=np.zeros(len(self)))
 
     @classmethod
     def empty(cls) -> "Batch":

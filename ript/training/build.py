@@ -16,6 +16,7 @@ from ript.algos.rl_optimizers.group_source import GroupSource, LocalGroups
 from ript.checks import in_range, one_of, whole_number
 from ript.distributed import Distributed
 from ript.env_vars import read_env_settings
+from ript.sharding import MODES
 from ript.training.learner import Learner
 from ript.training.metric_backends import check_backends
 from ript.training.schedule import Schedule
@@ -54,9 +55,20 @@ def check_config(cfg: DictConfig) -> None:
         in_range("algo.betas", beta, 0, 1)
     in_range("algo.weight_decay", cfg.algo.weight_decay, 0)
     in_range("algo.ema_decay", cfg.algo.ema_decay, 0, 1)
-    one_of("cluster.staleness", cfg.cluster.staleness, (0,) if cfg.cluster.address is None else (0, 1))
+    check_cluster(cfg)
     check_backends(cast(dict[str, Any], OmegaConf.to_container(cfg.logging, resolve=True)))
     make_schedule(cfg)
+
+
+def check_cluster(cfg: DictConfig) -> None:
+    """Raises ValueError for what of `cluster` cannot be, or not together."""
+    is_remote = cfg.cluster.address is not None
+    one_of("cluster.staleness", cfg.cluster.staleness, (0, 1) if is_remote else (0,))
+    one_of("cluster.sharding", cfg.cluster.sharding, MODES)
+    if cfg.cluster.sharding == "fsdp2" and cfg.algo.get("compile"):
+        raise ValueError("cluster.sharding=fsdp2 is not valid with algo.compile=true. Valid: replicate")
+    if cfg.cluster.sharding == "fsdp2" and is_remote:
+        raise ValueError("cluster.sharding=fsdp2 is not valid with cluster.address: workers get whole weights")
 
 
 def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path | None = None) -> Parts:
@@ -92,6 +104,8 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
             scope[name] = build(algo[name], scope) if wanted.get(name, True) else None
     rl_optimizer = build(algo.rl_optimizer, scope)
     distributed.broadcast([*policy.model.state_dict().values(), *policy.heads.state_dict().values()])
+    if cfg.cluster.sharding == "fsdp2" and distributed.world_size > 1:
+        policy.shard(distributed)
     if not isinstance(groups, LocalGroups):
         make_runner = prepare(algo.env_runner, scope, settings=settings)
         groups.start(policy, prepare(algo.policy, scope), make_runner, cfg.num_threads, cfg.seed)
@@ -104,6 +118,7 @@ def make_group_source(cfg: DictConfig, runner: Any, distributed: Distributed) ->
     Ray is imported only for the latter. Raises ValueError.
     """
     cluster = cast(dict[str, Any], OmegaConf.to_container(cfg.cluster, resolve=True))
+    del cluster["sharding"]  # of the learner
     if cluster["address"] is None:
         return LocalGroups(runner)
     if "rollout_generator" not in cfg.algo:

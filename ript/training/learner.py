@@ -3,8 +3,8 @@
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.checks import in_range, whole_number
 from ript.distributed import Distributed
+from ript.sharding import shared_out_optimizer, whole, whole_state
 from ript.storage.batch import Batch
 from ript.storage.windows import Window
 from ript.training.schedule import Schedule
@@ -131,7 +132,7 @@ class Learner:
         for group in groups:
             parameters = self.policy.trainable_params[group]
             self.distributed.sum_gradients(parameters)
-            norms[group] = float(torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip))
+            norms[group] = float(whole(torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip)))
         return norms
 
     def _skip(self, terms: Sequence[Term]) -> dict[str, float]:
@@ -148,19 +149,37 @@ class Learner:
 
         Does not depend on `optimizer_batch_size`, nor on how the windows are spread over ranks.
         """
-        count = sum(self.distributed.gather(len(batch)))
-        for first in range(0, len(batch), self.optimizer_batch_size):
-            terms = loss(self.policy, batch[first : first + self.optimizer_batch_size], seed)
+        counts = self.distributed.gather(len(batch))
+        for part, is_own in self._passes(batch, counts):
+            terms = loss(self.policy, part, seed)
             if terms.total.requires_grad:
-                (weight * terms.total.sum() / count).backward()
-            for name, values in terms._asdict().items():
+                (is_own * weight * terms.total.sum() / sum(counts)).backward()
+            for name, values in terms._asdict().items() if is_own else ():
                 known = values.detach()[~values.isnan()]
                 sums[f"{name}_sum"] += float(known.sum())
                 sums[f"{name}_count"] += len(known)
 
-    def acting(self) -> AbstractContextManager[None]:
-        """Within the block, the policy has the weights that act: their average, if there is one."""
-        return nullcontext() if self.average is None else self.average.applied()
+    def _passes(self, batch: Batch, counts: Sequence[int]) -> Iterator[tuple[Batch, bool]]:
+        """This rank's windows, pass by pass, and that they are its own.
+
+        Sharded weights need every rank in every pass: one that has fewer goes on with a window of weight zero, another
+        rank's if it has none. `counts` are the windows of each rank. A collective.
+        """
+        size = self.optimizer_batch_size
+        parts = [batch[first : first + size] for first in range(0, len(batch), size)]
+        missing = 0
+        if self.policy.sharding is not None and any(counts):
+            missing = math.ceil(max(counts) / size) - len(parts)
+            spare = batch[:1] if all(counts) else next(b for b in self.distributed.gather(batch[:1]) if len(b))
+        yield from ((part, True) for part in parts)
+        yield from ((spare.weightless(), False) for _ in range(missing))
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Within the block, the policy has the weights that act: their average, if there is one. Each rank has all of
+        them, and acts on its own. The beginning is a collective."""
+        with nullcontext() if self.average is None else self.average.applied(), self.policy.gathered():
+            yield
 
     def end_iteration(self) -> dict[str, float]:
         """Moves on to the next iteration's learning rates. Returns those of the one that ends, as `lr/<group>`."""
@@ -170,8 +189,11 @@ class Learner:
         return rates
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimizers, average, place in the schedule, random state of every rank. A collective."""
-        return {
+        """Optimizers, average, place in the schedule, random state of every rank. A collective.
+
+        Of sharded weights rank 0 has the whole state, and the others empty tensors in their places.
+        """
+        state = {
             "iteration": self.iteration,
             "skipped": self.skipped,
             "factor": self.schedule.factor(self.iteration) if self.schedule else 1.0,
@@ -179,6 +201,7 @@ class Learner:
             "average": None if self.average is None else self.average.state_dict(),
             "random_states": self.distributed.gather(_random_state(self.distributed.device)),
         }
+        return whole_state(state, is_kept=self.distributed.is_main)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from a saved state. Rates, betas and weight decay are those of this learner, not the saved ones.
@@ -187,7 +210,8 @@ class Learner:
         """
         self.iteration, self.skipped = state["iteration"], state.get("skipped", 0)
         for group, optimizer in self.optimizers.items():
-            _load_optimizer(optimizer, state["optimizers"][group], group)
+            saved = shared_out_optimizer(state["optimizers"][group], self.policy.trainable_params[group])
+            _load_optimizer(optimizer, saved, group)
         if self.schedule is not None:
             self.schedule.resume(self.iteration, state["factor"])
         self._set_rates()

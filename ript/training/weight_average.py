@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ript.sharding import shared_out_as
+
 
 class WeightAverage:
     """The moving average of some parameters: average ← d · average + (1 - d) · parameter after each gradient step.
@@ -66,8 +68,11 @@ class WeightAverage:
 
 @torch.no_grad()
 def copy_tensors(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
-    """Copies each tensor onto its counterpart, in place. Raises ValueError when their numbers or shapes differ."""
+    """Copies each tensor onto its counterpart, in place; whole ones onto sharded ones too.
+
+    Raises ValueError when their numbers or shapes differ.
+    """
     if [tuple(tensor.shape) for tensor in source] != [tuple(tensor.shape) for tensor in target]:
         raise ValueError(f"{len(source)} saved tensors do not fit {len(target)} trainable ones in number or shape")
     for new, old in zip(source, target, strict=True):
-        old.copy_(new)
+        old.copy_(shared_out_as(new, old))

@@ -87,8 +87,9 @@ class CFGFlowLoss:
         draw = FlowDraw(*(part.to(policy.device) for part in draw_for_windows(batch, seed)))
         weights = self.branch_weights(batch, draw.dropped)
         encoded = encode_windows(policy, batch.windows) if encode is None else encode(batch.windows)
-        losses = branch_losses(policy, batch.windows, encoded, draw, weights > 0)
-        return WindowLoss((weights * losses.nan_to_num()).sum(dim=0), *losses)
+        learned = weights > 0
+        losses = branch_losses(policy, batch.windows, encoded, draw, learned)
+        return WindowLoss((weights * losses.nan_to_num()).sum(dim=0), *losses.masked_fill(~learned, torch.nan))
 
     def branch_weights(self, batch: Batch, dropped: Tensor) -> Tensor:
         """Weights (2, B) of the positive and of the unconditional loss."""
@@ -106,14 +107,20 @@ def branch_losses(
     draw: FlowDraw,
     wanted: Tensor,
 ) -> Tensor:
-    """Flow losses (2, B) of the positive and of the unconditional branch; NaN where `wanted` (2, B) is False."""
+    """Flow losses (2, B) of the positive and of the unconditional branch; NaN where `wanted` (2, B) is False.
+
+    Where nothing is wanted nothing is computed, or one, with sharded weights: all ranks call them, or none does.
+    """
     actions, is_pad = (torch.from_numpy(array).to(policy.device) for array in stack_actions(windows))
     padded = torch.nn.functional.pad(actions, (0, PADDED_DIM - actions.shape[-1]))
     x_t, u_t = path_sample(padded, draw.noise, draw.time)
-    branch, row = wanted.nonzero(as_tuple=True)
     losses = torch.full(wanted.shape, torch.nan, device=policy.device)
-    if len(row) == 0:
-        return losses
+    if not wanted.any():
+        if policy.sharding is None:
+            return losses
+        wanted = torch.zeros_like(wanted)
+        wanted[0, 0] = True
+    branch, row = wanted.nonzero(as_tuple=True)
     condition = torch.where(branch == 0, POSITIVE, UNCONDITIONAL)
     velocity = policy.model.velocity(encoded.prefix.take(row), encoded.state[row], x_t[row], draw.time[row], condition)
     found = masked_flow_loss(velocity, u_t[row], is_pad[row], policy.action_dim)

@@ -86,9 +86,10 @@ class NFTLoss:
     def __call__(
         self, policy: PI0_OFT_Policy, batch: Batch, seed: tuple[int, ...], encode: Encode | None = None
     ) -> NFTTerms:
-        """The loss of each window. Raises KeyError for a window that was not remembered."""
+        """The loss of each window. Raises KeyError for a window that was not remembered and has a weight."""
         velocity, u_t, is_pad = self._velocities(policy, batch, seed, encode)
-        old = torch.stack([self._old[key] for key in _keys(batch, seed)]).to(velocity)
+        rows = zip(_keys(batch, seed), batch.weight, velocity.detach()[..., : policy.action_dim], strict=True)
+        old = torch.stack([self._old[key].to(own) if weight else own for key, weight, own in rows])
         advantages = torch.tensor([window.advantage for window in batch.windows], dtype=velocity.dtype)
         width = policy.action_dim
         now, goal = velocity[..., :width], u_t[..., :width]

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ript.checks import one_of
+from ript.distributed import Distributed
 from ript.flow.decision import Decision, Latent, Score, ValueFn, decide, score
 from ript.flow.gaussian_steps import GaussianSteps
 from ript.flow.samplers import Chain, Ode
@@ -29,6 +31,7 @@ from ript.models.pi0.policy_card import PolicyCard
 from ript.models.pi0.preprocess import check_tokenizer, load_tokenizer, prepare_images, prepare_prompts
 from ript.models.pi0.stats_source import StatsSource, find_stats
 from ript.models.pi0.usage import KEYS, CardSource, find_card
+from ript.sharding import Sharding
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +113,8 @@ class PI0_OFT_Policy:
     trainable_params: dict[str, list[nn.Parameter]]
     """`model` and `header`, unless the policy is frozen, `value` with a critic, `latent` with a latent actor that is
     trained: disjoint, together exactly the parameters with `requires_grad`."""
+    sharding: Sharding | None = None
+    """How ranks share the weights out; None: each has all of them."""
 
     def __init__(
         self,
@@ -348,8 +353,31 @@ class PI0_OFT_Policy:
 
         return value_of
 
+    def shard(self, distributed: Distributed) -> None:
+        """Shares the weights out over ranks; what is made of `trainable_params` is made afterwards. A collective.
+
+        What stays whole: `Pi0FlowModel.kept_whole`, and heads that are not trained.
+        """
+        self.sharding = Sharding(distributed)
+        if any(parameter.requires_grad for parameter in self.model.parameters()):
+            calls = ("flow",) if self.prefix_is_frozen else ("prefix", "flow")
+            self.sharding.share_out(self.model, self.model.sharding_units(), calls, self.model.kept_whole())
+        for head in self.heads.children():
+            if any(parameter.requires_grad for parameter in head.parameters()):
+                self.sharding.share_out(head.get_submodule("mlp"))  # a backward pass must find what it gives: a tensor
+        self.trainable_params = group_parameters(self.model, self.heads)
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """Within the block this rank acts on its own, with the weights as they are when it begins; see `Sharding`."""
+        return nullcontext() if self.sharding is None else self.sharding.gathered()
+
     def save(self, folder: Path) -> None:
-        """Writes a policy folder that `pretrained_path` loads again, in the layout that was loaded."""
+        """Writes a policy folder that `pretrained_path` loads again, in the layout that was loaded.
+
+        Sharded weights must be `gathered`. Raises RuntimeError.
+        """
+        if self.sharding is not None and not self.sharding.is_gathered:
+            raise RuntimeError("a sharded policy is saved within `gathered()`, which all ranks enter")
         folder.mkdir(parents=True, exist_ok=True)
         save_model(folder, self.model, self.card, self._origin)
         stats = folder / self.stats.saved_as

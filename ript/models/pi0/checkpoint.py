@@ -42,7 +42,7 @@ from ript.models.pi0.lora import LoraSettings, add_lora, open_lora, save_lora
 from ript.models.pi0.modeling import Pi0FlowModel
 from ript.models.pi0.policy_card import BaseWeights, PolicyCard
 from ript.models.pi0.usage import find_policy_card
-from ript.models.pi0.weights_file import WeightsFile, sha256, write_weights
+from ript.models.pi0.weights_file import WeightsFile, named_tensors, sha256, write_weights
 
 __all__ = [
     "Origin",
@@ -140,7 +140,7 @@ def _find_base(folder: Path, recorded: BaseWeights, given: Path | None) -> Path:
 def save_model(folder: Path, model: Pi0FlowModel, card: PolicyCard, origin: Origin | None = None) -> None:
     """Writes weights, sizes and policy card into an existing folder. Raises ValueError for an adapter without base."""
     origin = origin or Origin()
-    checksums = {CONDITION: write_weights(folder / CONDITION, model.condition.state_dict(), {"format": "pt"})}
+    checksums = {CONDITION: write_weights(folder / CONDITION, named_tensors(model.condition), {"format": "pt"})}
     if card.lora is not None:
         if origin.base is None:
             raise ValueError("an adapter belongs to a folder of weights: lora needs pretrained_path")
@@ -235,7 +235,7 @@ def _check_sum(path: Path, recorded: str) -> None:
 
 def _targets(model: Pi0FlowModel, layout: Layout, present: Mapping[str, Any]) -> dict[str, Tensor]:
     """Name in the file → tensor of the model; the text embedding under each name that is present, the input's first."""
-    state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("condition.")}
+    state = {name: tensor for name, tensor in named_tensors(model).items() if not name.startswith("condition.")}
     targets = {layout.rename(name): tensor for name, tensor in state.items()}
     if layout.input_embedding in present:
         if layout.rename(TEXT_EMBEDDING) not in present:

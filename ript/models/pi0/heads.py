@@ -19,7 +19,7 @@ from ript.checks import one_of, whole_number
 from ript.models.pi0.dims import PADDED_DIM
 from ript.models.pi0.folders import LATENT_ACTOR
 from ript.models.pi0.latent_actor import LatentActor
-from ript.models.pi0.weights_file import apply_umask
+from ript.models.pi0.weights_file import apply_umask, named_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -182,7 +182,7 @@ class Heads(nn.Module):
         such heads."""
         for name, head in self.named_children():
             path = folder / _file(name)
-            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in head.state_dict().items()}, path)
+            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in named_tensors(head).items()}, path)
             apply_umask(path)
 
 

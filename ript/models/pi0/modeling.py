@@ -199,6 +199,22 @@ class Pi0FlowModel(PI0ForConditionalGeneration):
             last.post_attention_layernorm,
         ]
 
+    def sharding_units(self) -> list[nn.Module]:
+        """Modules to gather one at a time where weights are sharded.
+
+        Each is called as a module and gives something that the loss depends on, so a backward pass finds it; or it is
+        never called. The prefix's last layer is neither: its output is not used, only what it leaves in the cache.
+        """
+        vlm = self.model.vlm
+        layers = [*vlm.vision_tower.encoder.layers, *vlm.language_model.layers[:-1], *self.model.dit.layers]
+        return [vlm.language_model.embed_tokens, *layers, *self.unreachable_modules()]
+
+    def kept_whole(self) -> list[nn.Parameter]:
+        """Parameters that every rank keeps where weights are sharded: of a frozen prefix, which ranks call unequally
+        often, or of a frozen network."""
+        frozen = [part for part in (self.model.vlm, self) if not any(p.requires_grad for p in part.parameters())]
+        return list(frozen[-1].parameters()) if frozen else []
+
     def train_everything(self) -> None:
         """Gradients for every parameter that a velocity depends on."""
         self.requires_grad_(True)

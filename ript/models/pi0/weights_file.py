@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ript.json_files import read_json
 from ript.models.pi0.folders import INDEX, WEIGHTS
@@ -152,6 +152,11 @@ def _file_names(index: Path, listed: Iterable[object]) -> list[str]:
             raise ValueError(f"{index}: weight_map names {name!r}, which is not the name of a file beside it")
         names.append(name)
     return sorted(set(names))
+
+
+def named_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Its `state_dict`, of parameters alone; torch's own would share out again what was gathered of sharded weights."""
+    return {name: parameter.detach() for name, parameter in module.named_parameters()}
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
