@@ -109,7 +109,7 @@ def branch_losses(
 ) -> Tensor:
     """Flow losses (2, B) of the positive and of the unconditional branch; NaN where `wanted` (2, B) is False.
 
-    Where nothing is wanted nothing is computed, or one, with sharded weights: all ranks call them, or none does.
+    Where nothing is wanted, nothing is computed; with sharded weights one is, since all ranks call them or none.
     """
     actions, is_pad = (torch.from_numpy(array).to(policy.device) for array in stack_actions(windows))
     padded = torch.nn.functional.pad(actions, (0, PADDED_DIM - actions.shape[-1]))
