@@ -72,6 +72,11 @@ def test_what_is_read_ahead_is_the_same_stream_whatever_signals_its_readers_get(
     for loader in (here, ahead):
         loader.load_state_dict({"drawn": 4})
     random_state = torch.get_rng_state()
+    others = set(multiprocessing.active_children())  # such as the ranks of other tests
+
+    def readers() -> set[multiprocessing.process.BaseProcess]:
+        return set(multiprocessing.active_children()) - others
+
     stream = iter(ahead)
     for number, (read, wanted) in enumerate(zip(stream, here, strict=False)):
         for mine, theirs in zip(read, wanted, strict=True):
@@ -81,12 +86,12 @@ def test_what_is_read_ahead_is_the_same_stream_whatever_signals_its_readers_get(
                 np.testing.assert_array_equal(mine.observation["image"][camera], image)
         assert ahead.state_dict() == here.state_dict() == {"drawn": 8 + 4 * number}
         if number == 0:
-            for child in multiprocessing.active_children():
+            for child in readers():
                 os.kill(child.pid or 0, signal.SIGINT)
                 os.kill(child.pid or 0, signal.SIGTERM)
         if number == 6:
             break
     assert torch.equal(torch.get_rng_state(), random_state)
-    assert len(multiprocessing.active_children()) == 1
+    assert len(readers()) == 1
     stream.close()
-    assert not multiprocessing.active_children()
+    assert not readers()

@@ -15,6 +15,7 @@ from ranks import run_ranks
 from samples import episode
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.algos.rl_optimizers.group_source import GroupRequest, LocalGroups
 from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
@@ -48,13 +49,13 @@ def test_a_run_learns_from_its_log_before_it_plays(
     tmp_path: Path, tiny_policy_folder: Path, logged: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contexts = []
-    play = RolloutGenerator._play_groups
+    play = LocalGroups.play
 
-    def recording(self: RolloutGenerator, model: Any, offers: Any, *args: Any) -> Iterator[list[Episode]]:
-        contexts.extend((self.iteration, offer.context.context_id) for offer in offers)
-        return play(self, model, offers, *args)
+    def recording(self: LocalGroups, request: GroupRequest) -> Iterator[list[Episode]]:
+        contexts.extend((request.iteration, number) for number in request.context_ids)
+        return play(self, request)
 
-    monkeypatch.setattr(RolloutGenerator, "_play_groups", recording)
+    monkeypatch.setattr(LocalGroups, "play", recording)
     options = (f"algo.offline_episodes={logged}", "algo.offline_steps=2", "training.n_steps=3", "rollout.enabled=false")
     options += ("algo.enable_dynamic_sampling=false", "algo.replay_iterations=3", "algo.update_batch_size=4")
     run(planar_config(tmp_path / "run", tiny_policy_folder, *options))
