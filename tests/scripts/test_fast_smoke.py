@@ -120,7 +120,7 @@ def test_each_variable_becomes_its_override_and_changes_nothing_else(variable, t
 
 
 def test_another_suite_is_run_with_all_its_tasks_unless_some_are_named():
-    chosen = {**DEFAULTS, "task": "libero_goal"}
+    chosen = {**DEFAULTS, "task": "libero_goal", "rollout.rollouts_per_env": 5}
     assert overrides(command(SMOKE, SUITE="libero_goal")) == {**chosen, "task.task_names_to_use": None}
     named = command(SMOKE, SUITE="libero_goal", TASKS="open_the_drawer")
     assert overrides(named) == {**chosen, "task.task_names_to_use": ["open_the_drawer"]}

@@ -16,7 +16,7 @@ EVAL_ONLY                algo.eval_only                  bool       false  evalu
 TRAINING_STEPS           training.n_steps                count      5      training steps
 BATCH_SIZE               algo.demo_batch_size            count      4      contexts (groups of rollouts) per step and process
 RLOO_BATCH               algo.rloo_batch_size            count      8      rollouts of each context
-ROLLOUTS_PER_ENV         rollout.rollouts_per_env        count      30     evaluation episodes of each task
+ROLLOUTS_PER_ENV         rollout.rollouts_per_env        count      30     evaluation episodes of each task; 5 when SUITE is set
 N_VIDEO                  rollout.n_video                 natural    1      rollouts of each task that an evaluation films
 NUM_ENVS                 algo.num_parallel_envs          count      2      simulators per process
 EARLY_STOP_PCT           algo.early_stop_percentage      fraction   1.0    share of the groups that ends a step's rollouts
@@ -60,7 +60,9 @@ if [[ ${1:-} == --help || ${1:-} == -h ]]; then
   exit
 fi
 
-[[ -z ${SUITE:-} ]] || TASKS=${TASKS:-null} # the default task is of the default suite
+if [[ -n ${SUITE:-} ]]; then # the default task is of the default suite
+  TASKS=${TASKS:-null} ROLLOUTS_PER_ENV=${ROLLOUTS_PER_ENV:-5}
+fi
 overrides=()
 nproc=1
 while read -r variable override kind default _; do
