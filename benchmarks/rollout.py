@@ -30,7 +30,7 @@ from ript.env_runner.vec_env import Render
 from ript.models.pi0.dims import PADDED_DIM
 from ript.progress import progress_bar
 from ript.simulators.libero.benchmark import LiberoBenchmark
-from ript.simulators.libero.control_env import make_control_env
+from ript.simulators.libero.control_env import make_context_current, make_control_env
 from ript.simulators.libero.env import ACTION_DIM, LiberoEnv
 
 Way = Callable[[], int]
@@ -61,6 +61,7 @@ class Looker:
 
 def stock_way(env: Any, state: np.ndarray, steps: int, looker: Looker | None) -> int:
     """LIBERO's own environment, with a new chunk every `REPLAN` steps or without a policy."""
+    make_context_current(env.sim)  # otherwise it would draw in the context of whoever drew last
     env.reset()
     raw = env.set_init_state(state)
     actions = np.zeros((REPLAN, ACTION_DIM))
