@@ -156,6 +156,7 @@ class RemoteGroups:
     def play(self, request: GroupRequest) -> Iterator[list[Episode]]:
         """The groups of the request, once all of them are there. Raises EnvironmentFailure."""
         self.expect([request])
+        # Of our own worker; Ray itself pickles what it carries, so who may join its cluster may run code there anyway.
         answer = pickle.loads(self._answer(*self._asked.pop(_key(request))))
         if isinstance(answer, EnvironmentFailure):
             raise answer

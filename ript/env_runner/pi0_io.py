@@ -43,3 +43,25 @@ def actions_to_labels(actions: np.ndarray, norm_stats: NormStats, start_state: n
     if start_state is not None:
         raw[..., :-1] -= start_state[: raw.shape[-1] - 1]
     return norm_stats.actions.normalize(raw)
+
+
+class NormalizedActions:
+    """The part of an `Adapter` that all simulators share whose commands are π0's actions as they are."""
+
+    def __init__(self, norm_stats: NormStats, delta_actions: bool):
+        self._norm_stats, self._delta_actions = norm_stats, delta_actions
+
+    def to_env(self, chunk: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """`actions_to_env`: (H, A) → (H, A)."""
+        return actions_to_env(chunk, self._norm_stats, state if self._delta_actions else None)
+
+    def to_labels(self, actions: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """`actions_to_labels`: (H, A) → (H, A)."""
+        return actions_to_labels(actions, self._norm_stats, state if self._delta_actions else None)
+
+
+def part_of(observation: Mapping[str, np.ndarray], key: str) -> np.ndarray:
+    """An array of a raw observation. A missing key is a KeyError that names it."""
+    if key not in observation:
+        raise KeyError(f"the observation has no {key!r}; it has {sorted(observation)}")
+    return observation[key]

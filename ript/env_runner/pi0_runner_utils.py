@@ -5,7 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from ript.env_runner.pi0_io import actions_to_env, actions_to_labels, collate_observations
+from ript.env_runner.pi0_io import (
+    NormalizedActions,
+    actions_to_env,
+    actions_to_labels,
+    collate_observations,
+    part_of,
+)
 from ript.models.pi0.norm_stats import NormStats
 
 __all__ = [
@@ -24,7 +30,7 @@ IMAGE_KEYS = {"base_0_rgb": "agentview_image", "left_wrist_0_rgb": "robot0_eye_i
 """π0's camera name → LIBERO's observation key."""
 
 
-class LiberoAdapter:
+class LiberoAdapter(NormalizedActions):
     """LIBERO's conventions and one policy's normalisation: an `Adapter`.
 
     Commands are π0's actions as they are: changes of position and axis-angle, gripper −1 open to 1 closed.
@@ -34,9 +40,6 @@ class LiberoAdapter:
     """π0's names of LIBERO's cameras."""
     state_dim, action_dim = 8, 7
 
-    def __init__(self, norm_stats: NormStats, delta_actions: bool):
-        self._norm_stats, self._delta_actions = norm_stats, delta_actions
-
     def observe(self, raw: Mapping[str, np.ndarray], prompt: str) -> dict[str, Any]:
         """`libero_obs_to_pi0`."""
         return libero_obs_to_pi0(raw, self._norm_stats, prompt)
@@ -44,14 +47,6 @@ class LiberoAdapter:
     def raw_state(self, raw: Mapping[str, np.ndarray]) -> np.ndarray:
         """The function `raw_state`."""
         return raw_state(raw)
-
-    def to_env(self, chunk: np.ndarray, state: np.ndarray) -> np.ndarray:
-        """`actions_to_env`: (H, 7) → (H, 7)."""
-        return actions_to_env(chunk, self._norm_stats, state if self._delta_actions else None)
-
-    def to_labels(self, actions: np.ndarray, state: np.ndarray) -> np.ndarray:
-        """`actions_to_labels`: (H, 7) → (H, 7)."""
-        return actions_to_labels(actions, self._norm_stats, state if self._delta_actions else None)
 
 
 def quat_to_axis_angle(quat: np.ndarray) -> np.ndarray:
@@ -68,13 +63,15 @@ def raw_state(obs: Mapping[str, np.ndarray]) -> np.ndarray:
 
     Raises KeyError naming a missing key.
     """
-    position, quat, gripper = (_get(obs, key) for key in ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos"))
+    position, quat, gripper = (
+        part_of(obs, key) for key in ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
+    )
     return np.concatenate([position, quat_to_axis_angle(quat), gripper]).astype(np.float64)
 
 
 def images_to_pi0(obs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """LIBERO's images (H, W, 3) uint8 under π0's names, turned by 180°: LIBERO's come upside down."""
-    return {name: np.ascontiguousarray(_get(obs, key)[::-1, ::-1]) for name, key in IMAGE_KEYS.items()}
+    return {name: np.ascontiguousarray(part_of(obs, key)[::-1, ::-1]) for name, key in IMAGE_KEYS.items()}
 
 
 def libero_obs_to_pi0(obs: Mapping[str, np.ndarray], norm_stats: NormStats, prompt: str) -> dict[str, Any]:
@@ -83,9 +80,3 @@ def libero_obs_to_pi0(obs: Mapping[str, np.ndarray], norm_stats: NormStats, prom
     Both images are upright. A missing key is a KeyError that names it.
     """
     return {"image": images_to_pi0(obs), "state": norm_stats.state.normalize(raw_state(obs)), "prompt": prompt}
-
-
-def _get(obs: Mapping[str, np.ndarray], key: str) -> np.ndarray:
-    if key not in obs:
-        raise KeyError(f"the observation has no {key!r}; it has {sorted(obs)}")
-    return obs[key]

@@ -131,7 +131,8 @@ def make_group_source(cfg: DictConfig, runner: Any, distributed: Distributed) ->
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        raise ValueError("cluster.address needs Ray: pip install 'ript-pi0[cluster]', or set it to null") from error
+        install = "python -m pip install -c scripts/constraints.txt -e '.[cluster]'"
+        raise ValueError(f"cluster.address needs Ray: {install}, or set it to null") from error
     return RemoteGroups(**cluster, distributed=distributed)
 
 

@@ -10,7 +10,9 @@ import pytest
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """The address under which a run joins it."""
-    ray = pytest.importorskip("ray", reason="needs Ray: pip install 'ript-pi0[cluster]'")
+    ray = pytest.importorskip(
+        "ray", reason="needs Ray: python -m pip install -c scripts/constraints.txt -e '.[cluster]'"
+    )
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [before])])
     os.environ |= {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}

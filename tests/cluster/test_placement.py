@@ -1,6 +1,6 @@
 import pytest
 
-pytest.importorskip("ray", reason="needs Ray: pip install 'ript-pi0[cluster]'")
+pytest.importorskip("ray", reason="needs Ray: python -m pip install -c scripts/constraints.txt -e '.[cluster]'")
 from ript.cluster.placement import check_placement, join
 
 NODES = [{"CPU": 8.0, "GPU": 1.0, "memory": 1e9, "node:10.0.0.1": 1.0}, {"CPU": 3.0}]

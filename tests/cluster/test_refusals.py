@@ -13,7 +13,10 @@ def test_without_ray_an_address_is_refused_with_the_name_of_the_extra(
     for name in [name for name in sys.modules if name == "ray" or name.startswith(("ray.", "ript.cluster."))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"cluster.address needs Ray: pip install 'ript-pi0\[cluster\]'"):
+    with pytest.raises(
+        InputError,
+        match=r"cluster.address needs Ray: python -m pip install -c scripts/constraints.txt -e '.\[cluster\]'",
+    ):
         run(planar_config(tmp_path / "run", tiny_policy_folder, "cluster.address=local"))
 
 

@@ -18,7 +18,7 @@ from ript.algos.rl_optimizers.group_source import GroupRequest
 from ript.training.checkpoint import complete_checkpoints
 from ript.training.loop import InputError, run
 
-ray = pytest.importorskip("ray", reason="needs Ray: pip install 'ript-pi0[cluster]'")
+ray = pytest.importorskip("ray", reason="needs Ray: python -m pip install -c scripts/constraints.txt -e '.[cluster]'")
 from ript.cluster.remote_groups import RemoteGroups  # noqa: E402 (it imports Ray)
 
 pytestmark = pytest.mark.slow
