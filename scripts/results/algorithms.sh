@@ -7,14 +7,14 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 task=pick_up_the_ketchup_and_place_it_in_the_basket
-budget=40000 # environment steps of training
-iterations=11
+budget=50000 # environment steps of training: twelve iterations
+iterations=12
 max_steps=150
 denoise_steps=2
 open_loop=10
 
-TASKS=$task DEMOS=20 STEPS=450 EPISODES=50 NPROC=$nproc bash "$root/scripts/make_small_pi0.sh" "$folder/start"
-start=$folder/start/sft/checkpoints/step_000450/policy
+TASKS=$task DEMOS=20 STEPS=300 EPISODES=1 NPROC=$nproc bash "$root/scripts/make_small_pi0.sh" "$folder/start"
+start=$folder/start/sft/checkpoints/step_000300/policy
 
 # compare NAME ALGORITHM OVERRIDE...: trains, and evaluates the last checkpoint within the budget.
 compare() {
@@ -32,8 +32,8 @@ judge() {
 }
 
 judge start "$start"
-compare cfg_flow cfg
 compare grpo grpo
 compare ppo_sde ppo
-compare ppo_noise ppo algo.sampler=noise algo.lr=3e-5 algo.header_lr=3e-5 # with less noise the same step moves the policy further
+compare cfg_flow cfg
 compare nft nft
+compare ppo_noise ppo algo.sampler=noise algo.lr=3e-5 algo.header_lr=3e-5 # with less noise the same step moves the policy further
