@@ -41,7 +41,7 @@ class LiberoEnv:
         task_id: the task's number in the suite.
         image_size: height and width of observation images in pixels.
         render_images: False makes no OpenGL context; observations then have no images.
-        render: `fast` leaves out reflections and antialiasing, so images are not LIBERO's; see `fast_render.py`.
+        render: `fast` has no reflections and coarser meshes, so images are not LIBERO's; see `fast_render.py`.
 
     Raises:
         ValueError: unknown suite or task, another `render`, or `image_size` below 1.
@@ -84,7 +84,7 @@ class LiberoEnv:
             if self._render == "fast":
                 from ript.simulators.libero.fast_render import render_fast
 
-                render_fast(self._control.sim)
+                render_fast(self._control.sim, self._image_size)
         self._start_images: tuple[tuple[str, int], Observation] | None = None
         self._steps = 0
         self._cannot_step: str | None = "step_chunk before the first reset"

@@ -120,7 +120,7 @@ def test_fast_images_are_close_to_exact_ones_and_the_trajectory_is_the_same(env,
         drawn = fast.reset(SEED + seed, init_states[seed]).observation
         for name in CAMERAS:
             difference = np.abs(exact[name].astype(int) - drawn[name].astype(int))
-            assert 0.2 < difference.mean() < 6, f"{name}: {difference.mean():.2f} of 255"
+            assert 0.2 < difference.mean() < 4, f"{name}: {difference.mean():.2f} of 255"
         for member in (env, fast):
             member.step_chunk(random_actions(5), observe_last=False)
         np.testing.assert_array_equal(env.get_state(), fast.get_state())
