@@ -33,7 +33,7 @@ judge() {
 
 judge start "$start"
 compare grpo grpo
-compare ppo_sde ppo
+compare ppo_sde ppo algo.sampler=sde algo.noise_level=0.5 algo.ignore_last=true # noise of the last step stays in the actions
 compare cfg_flow cfg
 compare nft nft
 compare ppo_noise ppo algo.sampler=noise algo.lr=3e-5 algo.header_lr=3e-5 # with less noise the same step moves the policy further
