@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER
+from ript.algos.policies.policy_parts import DEFAULT_FOLDER
 from ript.simulators.libero.benchmark import LiberoBenchmark
 
 SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")

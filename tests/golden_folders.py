@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER
+from ript.algos.policies.policy_parts import DEFAULT_FOLDER
 from ript.models.pi0.config import GemmaSizes, Kind, Pi0Architecture, VisionSizes
 from ript.models.pi0.modeling import Pi0FlowModel, Prefix
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from plane import IMAGE_SIZE, TARGETS, TASKS, PlanarEnv
 
-from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER, PI0_OFT_Policy
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.algos.policies.policy_parts import DEFAULT_FOLDER
 from ript.checks import one_of
 from ript.env_runner.pi0_io import actions_to_env, actions_to_labels
 from ript.env_runner.runner import Runner

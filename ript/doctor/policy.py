@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import torch
 
-from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER
+from ript.algos.policies.policy_parts import DEFAULT_FOLDER
 from ript.doctor.finding import Finding, amount, note, ok, problem
 from ript.doctor.machine import existing
 from ript.doctor.options import Options

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import torch
 
-from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER
+from ript.algos.policies.policy_parts import DEFAULT_FOLDER
 from ript.doctor.finding import Finding, amount, note, ok, problem
 from ript.doctor.options import Options
 from ript.doctor.packages import INSTALL, extra_of, install_extra, installed, one_line

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers.initialization import no_init_weights
 
-from ript.algos.policies.pi0_oft_policy import DTYPES
+from ript.algos.policies.trained_part import DTYPES
 from ript.checks import one_of
 from ript.estimate.activations import (
     FLOAT32,

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ript.algos.policies.pi0_oft_policy import EncodedObservation, PI0_OFT_Policy
+from ript.algos.policies.observations import EncodedObservation
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.checks import in_range
 from ript.env_runner.pi0_runner_utils import collate_observations
 from ript.models.pi0.modeling import Prefix

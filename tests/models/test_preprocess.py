@@ -5,7 +5,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER
+from ript.algos.policies.policy_parts import DEFAULT_FOLDER
 from ript.models.pi0.preprocess import check_tokenizer, prepare_image, prepare_prompts, state_prompt
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from samples import episode
 
-from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER
+from ript.algos.policies.policy_parts import DEFAULT_FOLDER
 from ript.models.pi0.norm_stats import NormStats
 from ript.storage.augment import Augmentation, recolour, shifted
 from ript.storage.batch import Batch

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from samples import episode
 
-from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER
+from ript.algos.policies.policy_parts import DEFAULT_FOLDER
 from ript.env_runner.episode import Episode
 from ript.models.pi0.norm_stats import NormStats
 from ript.storage.windows import Stride, Window, WindowCutter

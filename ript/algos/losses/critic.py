@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import huber_loss, pad
 
 from ript.algos.losses.cfg_flow import draw_for_windows
-from ript.algos.policies.pi0_oft_policy import EncodedObservation, PI0_OFT_Policy
+from ript.algos.policies.observations import EncodedObservation
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.flow.path import path_sample
 from ript.models.pi0.dims import PADDED_DIM
 from ript.storage.batch import Batch

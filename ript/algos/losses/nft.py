@@ -10,7 +10,8 @@ from torch.nn.functional import pad
 
 from ript.algos.losses.cfg_flow import draw_for_windows
 from ript.algos.losses.flow_matching import masked_flow_loss
-from ript.algos.policies.pi0_oft_policy import EncodedObservation, PI0_OFT_Policy
+from ript.algos.policies.observations import EncodedObservation
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.checks import in_range
 from ript.flow.path import path_sample
 from ript.models.pi0.conditioning import POSITIVE

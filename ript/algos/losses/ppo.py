@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ript.algos.losses.clipped_policy import Ratio, clipped_policy_loss, masked_mean
 from ript.algos.losses.value import ValueLoss, value_loss
-from ript.algos.policies.pi0_oft_policy import EncodedObservation, PI0_OFT_Policy
+from ript.algos.policies.observations import EncodedObservation
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.checks import in_range, one_of
 from ript.flow.decision import Score
 from ript.flow.gaussian_steps import GaussianSteps

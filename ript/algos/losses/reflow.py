@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ript.algos.losses.flow_matching import masked_flow_loss
-from ript.algos.policies.pi0_oft_policy import EncodedObservation, PI0_OFT_Policy
+from ript.algos.policies.observations import EncodedObservation
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.flow.path import path_sample, sample_time
 from ript.models.pi0.conditioning import POSITIVE
 from ript.seeds import Word, entropy, torch_generator

@@ -4,64 +4,35 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ript.checks import one_of
+from ript.algos.policies.observations import EncodedObservation, PreparedObservation, prepare_observation
+from ript.algos.policies.policy_parts import PolicySource
+from ript.algos.policies.trained_part import TrainedPart, group_parameters
+from ript.checks import one_of, whole_number
 from ript.distributed import Distributed
 from ript.flow.decision import Decision, Latent, Score, ValueFn, decide, score
 from ript.flow.gaussian_steps import GaussianSteps
 from ript.flow.samplers import Chain, Ode
-from ript.models.pi0.checkpoint import Origin, load_model, save_model, start_lora
+from ript.models.pi0.checkpoint import save_model
 from ript.models.pi0.conditioning import CONDITION_MODES
-from ript.models.pi0.config import Kind, small_pi0_config
+from ript.models.pi0.config import Kind
 from ript.models.pi0.dims import PADDED_DIM
-from ript.models.pi0.folders import find_policy_folder
 from ript.models.pi0.guidance import branch_flow, guided_flow
 from ript.models.pi0.heads import Heads, HeadSettings
 from ript.models.pi0.lora import LoraSettings, merge_lora
-from ript.models.pi0.modeling import HEADER_MODULES, Pi0FlowModel, Prefix
+from ript.models.pi0.modeling import Pi0FlowModel
 from ript.models.pi0.norm_stats import MODES, Mode, NormStats
 from ript.models.pi0.policy_card import PolicyCard
-from ript.models.pi0.preprocess import check_tokenizer, load_tokenizer, prepare_images, prepare_prompts
-from ript.models.pi0.stats_source import StatsSource, find_stats
-from ript.models.pi0.usage import KEYS, CardSource, find_card
+from ript.models.pi0.stats_source import StatsSource
 from ript.sharding import Sharding
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_FOLDER = Path(__file__).parents[2] / "assets" / "small_pi0"
-"""The small π0 that ships with the project; its README.md is the model card."""
-MAX_PROMPT_TOKENS = {"pi0": 48, "pi05": 200}
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class PreparedObservation:
-    """A batch of observations as tensors on the policy's device."""
-
-    images: Tensor
-    """(B, cameras, 3, S, S) in [-1, 1], one for each of the card's cameras."""
-    tokens: Tensor
-    """(B, L) token ids."""
-    token_mask: Tensor
-    """(B, L), 1 where the token is real."""
-    state: Tensor
-    """(B, 32), normalised, zero-padded."""
-
-
-class EncodedObservation(NamedTuple):
-    """What the expert needs of a batch of observations."""
-
-    prefix: Prefix
-    """Keys and values of images and language."""
-    state: Tensor
-    """(B, 32), normalised, zero-padded."""
 
 
 class PI0_OFT_Policy:
@@ -139,48 +110,22 @@ class PI0_OFT_Policy:
         base_path: str | None = None,
         heads: HeadSettings | None = None,
     ):
-        if num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+        whole_number("num_steps", num_steps, 1)
         one_of("condition_mode", condition_mode, CONDITION_MODES)
-        one_of("dtype", dtype, tuple(DTYPES))
         one_of("delta_actions", delta_actions, (None, True, False))
         one_of("discrete_state_input", discrete_state_input, (None, True, False))
         one_of("normalization", normalization, (None, *MODES))
         self.device = torch.device("cpu" if device_id is None else f"cuda:{device_id}")
-        self.num_steps = num_steps
-        self.verbose = False
-        if freeze_policy and lora is not None:
-            raise ValueError("lora is not valid with freeze_policy=true: adapters would not be trained")
-        self._frozen_vision, self._frozen_vlm, self._frozen = freeze_vision_encoder, train_expert_only, freeze_policy
-        self._dtype = DTYPES[dtype]
-        self.folder = DEFAULT_FOLDER if pretrained_path is None else find_policy_folder(pretrained_path)
-        settings = None if lora is None else LoraSettings.from_config(lora)
-        if random_weights and pretrained_path is not None:
-            raise ValueError("random_weights=True is not valid with pretrained_path: it is for the small π0")
-        found = self._find_card(condition_mode, random_weights, settings).choose(
-            delta_actions=delta_actions,
-            discrete_state_input=discrete_state_input,
-            cameras=cameras,
-            normalization=normalization,
+        self.num_steps, self.verbose = num_steps, False
+        adapter = None if lora is None else LoraSettings.from_config(lora)
+        self._trained = TrainedPart(freeze_vision_encoder, train_expert_only, freeze_policy, dtype, adapter)
+        source = PolicySource(
+            pretrained_path, base_path, random_weights, norm_stats_path, tokenizer_path, condition_mode, adapter
         )
-        self.card = found.card
-        self.stats = find_stats(self.folder, Path(norm_stats_path).expanduser() if norm_stats_path else None)
-        self.norm_stats = NormStats.from_content(
-            self.stats.path, self.stats.content, self.card.normalization, self.card.state_normalization
-        )
-        tokenizer = Path(tokenizer_path).expanduser() if tokenizer_path else self.folder / "tokenizer.json"
-        self.tokenizer = load_tokenizer(tokenizer)
-        self.model, self._origin = self._build(random_weights, base_path)
-        try:
-            check_tokenizer(self.tokenizer, self.model.architecture.vocab_size)
-        except ValueError as error:
-            raise ValueError(f"{tokenizer}: {error}") from error
-        logger.info("%s: chunk of %d, %s, statistics of %s", self.folder, self.chunk_size, found, self.stats.path)
-        if self.card.discrete_state_input and self.kind == "pi0":
-            raise ValueError("discrete_state_input=True is not valid: π0 has a state token; it is for π0.5")
-        if settings is not None and self.card.lora is None:
-            self._origin = start_lora(self.folder, self.model, settings, self._origin)
-            self.card = replace(self.card, lora=settings)
+        usage = {"delta_actions": delta_actions, "discrete_state_input": discrete_state_input}
+        parts = source.load({**usage, "cameras": cameras, "normalization": normalization})
+        self.folder, self.card, self.stats, self.norm_stats = parts.folder, parts.card, parts.stats, parts.norm_stats
+        self.tokenizer, self.model, self._origin = parts.tokenizer, parts.model, parts.origin
         if vision_checkpointing:
             self.model.checkpoint_vision()
         widths = self.model.expert_hidden_size, self.model.prefix_width
@@ -227,23 +172,7 @@ class PI0_OFT_Policy:
 
     def prepare(self, observation: Mapping[str, Any]) -> PreparedObservation:
         """A collated observation (see `ript.env_runner.pi0_runner_utils`) → tensors on the device."""
-        cameras = self.card.cameras
-        missing = [name for name in cameras if name not in observation["image"]]
-        if missing:
-            raise KeyError(f"observation lacks images {missing}; it has {sorted(observation['image'])}")
-        images = [prepare_images(observation["image"][name], self.image_size, self.device) for name in cameras]
-        values = np.asarray(observation["state"], np.float32)
-        in_prompt = values if self.card.discrete_state_input else None
-        tokens, mask = prepare_prompts(
-            observation["prompt"],
-            self.tokenizer,
-            MAX_PROMPT_TOKENS[self.kind],
-            in_prompt,
-            self.model.architecture.vocab_size,
-        )
-        state = torch.as_tensor(values).to(self.device)
-        state = nn.functional.pad(state, (0, PADDED_DIM - state.shape[-1]))
-        return PreparedObservation(torch.stack(images, dim=1), tokens.to(self.device), mask.to(self.device), state)
+        return prepare_observation(observation, self.card, self.tokenizer, self.model.architecture, self.device)
 
     def encode(self, observation: Mapping[str, Any]) -> EncodedObservation:
         """A collated observation → its prefix, encoded once for all steps and branches, and its state."""
@@ -392,56 +321,9 @@ class PI0_OFT_Policy:
         self.card = replace(self.card, lora=None)
         self._prepare_training()
 
-    def _find_card(self, condition_mode: str, random_weights: bool, lora: LoraSettings | None) -> CardSource:
-        """The folder's card. Raises ValueError for adapters that it cannot have."""
-        if lora is not None and random_weights:
-            raise ValueError("lora is not valid with random_weights: an adapter belongs to a folder of weights")
-        if lora is not None and self._frozen_vlm and lora.target != "expert":
-            raise ValueError(f"lora.target={lora.target!r} is not valid with train_expert_only. Valid: expert")
-        if random_weights:
-            return CardSource(PolicyCard(condition_mode), dict.fromkeys(KEYS, "new network"))
-        found = find_card(self.folder, condition_mode)
-        if lora is not None and found.card.lora not in (None, lora):
-            raise ValueError(f"{self.folder} holds an adapter with {found.card.lora}, not {lora}; merge it first")
-        return found
-
-    def _build(self, random_weights: bool, base_path: str | None) -> tuple[Pi0FlowModel, Origin]:
-        if not random_weights:
-            return load_model(self.folder, self.card, None if base_path is None else Path(base_path).expanduser())
-        logger.info("the small π0 starts from random weights")
-        return Pi0FlowModel(small_pi0_config(), self.card.condition_mode), Origin()
-
     def _prepare_training(self) -> None:
-        """Sets what is trainable, then each parameter's precision, then the groups."""
-        model = self.model
-        if self.card.lora is None:
-            model.train_everything()
-        if self._frozen_vision or self._frozen_vlm:
-            model.model.vlm.vision_tower.requires_grad_(False)
-        if self._frozen_vlm:
-            model.model.vlm.requires_grad_(False)
-        if self._frozen:
-            model.requires_grad_(False)
-        model.set_precision(self._dtype)
-        nn.Module.to(model, self.device)
+        """Sets what is trainable, then where it is, then the groups."""
+        self._trained.choose(self.model, has_adapter=self.card.lora is not None)
+        nn.Module.to(self.model, self.device)
         self.heads.to(self.device)
-        model.eval()
-        self.trainable_params = group_parameters(model, self.heads)
-
-
-def group_parameters(model: Pi0FlowModel, heads: Heads) -> dict[str, list[nn.Parameter]]:
-    """`header`: the small projections, the time MLP, the condition embedding and the `noise` sampler's head; `value`:
-    the critic, if there is one; `latent`: a latent actor that is trained; `model`: all other trainable ones. None is
-    empty."""
-    groups: dict[str, list[nn.Parameter]] = {"model": [], "header": []}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            groups["header" if name.startswith(HEADER_MODULES) else "model"].append(parameter)
-    if heads.log_std is not None:
-        groups["header"].extend(heads.log_std.parameters())
-    if heads.value is not None:
-        groups["value"] = list(heads.value.parameters())
-    if heads.latent_actor is not None:
-        heads.latent_actor.requires_grad_(heads.trains_latent)
-        groups["latent"] = [parameter for parameter in heads.latent_actor.parameters() if parameter.requires_grad]
-    return {name: parameters for name, parameters in groups.items() if parameters}
+        self.trainable_params = group_parameters(self.model, self.heads)

@@ -13,7 +13,8 @@ import torch
 from golden_folders import KINDS, STATS, golden_architecture, golden_io, write_foreign_folder
 from safetensors.torch import load_file, save_file
 
-from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER, PI0_OFT_Policy
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.algos.policies.policy_parts import DEFAULT_FOLDER
 from ript.env_runner.pi0_libero_runner import Pi0LiberoRunner
 from ript.models.pi0 import layouts
 from ript.models.pi0.config import public_architecture

@@ -5,7 +5,8 @@ import re
 from planar_run import CONFIG_DIR
 from yaml import safe_load
 
-from ript.algos.policies.pi0_oft_policy import DEFAULT_FOLDER, PI0_OFT_Policy
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.algos.policies.policy_parts import DEFAULT_FOLDER
 
 TASKS = safe_load((CONFIG_DIR / "task" / "small_pi0.yaml").read_text())["task_names_to_use"]
 
