@@ -12,20 +12,18 @@ import numpy as np
 from ript.algos.reward_functions.success import SuccessReward
 from ript.algos.rl_optimizers.contexts import Context, ContextLoader, split_contexts
 from ript.algos.rl_optimizers.group_source import GroupRequest, GroupSource, LocalGroups
+from ript.algos.rl_optimizers.group_trials import GroupTrials, Trial
 from ript.algos.rl_optimizers.offers import Offer, Offers
+from ript.algos.rl_optimizers.rollout_stats import RolloutStats
 from ript.checks import in_range, whole_number
 from ript.distributed import Distributed
 from ript.env_runner.episode import Episode
-from ript.env_runner.failure import MOST_IN_A_ROW, EnvironmentFailure, NotFinite
+from ript.env_runner.failure import MOST_IN_A_ROW, EnvironmentFailure
 from ript.env_runner.vec_env import Tasks, task_ids
-from ript.json_files import read_json, write_json
 from ript.progress import progress_bar
 from ript.results.videos import TRAINING, VIDEOS, Film, step_folder
 
 logger = logging.getLogger(__name__)
-
-MOST_MEMBERS = 2**16
-"""Bound of K: the ids of a context's episodes lie within this range."""
 
 
 class RolloutGenerator:
@@ -93,19 +91,15 @@ class RolloutGenerator:
         self.max_groups_per_step = max_groups_per_step or 4 * demo_batch_size
         self.use_val_init = use_val_init
         self.mix_val_init_in_rloo = mix_val_init_in_rloo
-        tracked = rollout_stats_path if enable_rollout_stats_tracking else None
-        self.rollout_stats_path = None if tracked is None else Path(tracked)
         self.seed = seed
         self.video_interval = video_interval
         self.video_dir = Path(video_dir)
         self.distributed = distributed or Distributed()
         self.use_tqdm = use_tqdm and self.distributed.is_main
         self.task_ids = task_ids(env_runner.benchmark, task_names_to_use)
-        self.rollout_stats = _read_stats(self.rollout_stats_path)
-        """Scene hash → [successes, tries], over all runs that shared the file."""
+        tracked = rollout_stats_path if enable_rollout_stats_tracking else None
+        self.rollout_stats = RolloutStats(None if tracked is None else Path(tracked), self.distributed)
         self.iteration = 0
-        self._failures: list[EnvironmentFailure] = []
-        """Of this step, since the last group that was played to its end."""
 
     @property
     def early_stop_threshold(self) -> int:
@@ -136,10 +130,12 @@ class RolloutGenerator:
         """
         offers = Offers(self._batches(batch, data_iterator, dataloader), self.task_ids)
         self.group_source.act_with(model, self.iteration)
-        episodes, accepted = self._rollout_groups(offers, reward_function or SuccessReward())
-        self._end_if_broken(offers, dataloader)
+        names = self.env_runner.benchmark.get_task_names()
+        trials = GroupTrials(self.group_source, names, reward_function or SuccessReward(), self._save_videos)
+        episodes, accepted = self._rollout_groups(offers, trials)
+        self._end_if_broken(trials, offers, dataloader)
         self.iteration += 1
-        self._update_stats(episodes)
+        self.rollout_stats.update(episodes)
         if isinstance(dataloader, ContextLoader):
             dataloader.put_back(offer.context for offer in offers.left)
             dataloader.settle()
@@ -157,25 +153,22 @@ class RolloutGenerator:
         if isinstance(dataloader, ContextLoader):
             offers = Offers(iter([dataloader.upcoming()]), self.task_ids)
             if not offers.are_used_up:
-                requests = self._requests(offers.take(self._together([])), self._is_filmed)
-                self.group_source.expect([request for request, _ in requests])
+                upcoming = self._trials(offers.take(self._together([])), self._is_filmed)
+                self.group_source.expect([trial.request for trial in upcoming])
 
-    def _rollout_groups(self, offers: Offers, reward_function: Any) -> tuple[list[Episode], list[bool]]:
+    def _rollout_groups(self, offers: Offers, trials: GroupTrials) -> tuple[list[Episode], list[bool]]:
         """The episodes of the groups that were tried, and which groups were accepted."""
         episodes: list[Episode] = []
         accepted: list[bool] = []
-        self._failures = []
         with progress_bar(total=self.demo_batch_size, desc="groups", disable=not self.use_tqdm, leave=False) as bar:
             while True:
-                done = self._is_done(accepted, offers)
+                done = trials.is_broken or self._is_done(accepted, offers)
                 if self._all_done(done, sum(accepted)):
                     break
                 if done:
                     continue  # the other ranks still play; this one takes part in their counting
                 film = not accepted and self._is_filmed
-                requests = self._requests(offers.take(self._together(accepted)), film)
-                self.group_source.expect([request for request, _ in requests])
-                for group in self._try_all(requests, reward_function):
+                for group in trials.play_all(self._trials(offers.take(self._together(accepted)), film)):
                     accepted.append(not self.enable_dynamic_sampling or _is_mixed(group))
                     episodes += group
                     bar.update(accepted[-1])
@@ -201,17 +194,13 @@ class RolloutGenerator:
     def _is_done(self, accepted: list[bool], offers: Offers) -> bool:
         """This rank has what it wants, or may or can try no more."""
         enough = sum(accepted) >= self.demo_batch_size or len(accepted) >= self.max_groups_per_step
-        return enough or self._is_broken or offers.are_used_up
+        return enough or offers.are_used_up
 
     @property
     def _is_filmed(self) -> bool:
         """Whether this iteration's first group is; the iteration is counted from 1."""
         due = self.video_interval is not None and (self.iteration + 1) % self.video_interval == 0
         return due and self.distributed.is_main
-
-    @property
-    def _is_broken(self) -> bool:
-        return len(self._failures) > MOST_IN_A_ROW
 
     def _together(self, accepted: list[bool]) -> int:
         """How many groups are played at the same time: as many as are needed for certain, and so none in vain.
@@ -222,57 +211,19 @@ class RolloutGenerator:
             return 1
         return min(self.demo_batch_size - sum(accepted), self.max_groups_per_step - len(accepted))
 
-    def _requests(self, offers: Sequence[Offer], film: bool) -> list[tuple[GroupRequest, list[Offer]]]:
+    def _trials(self, offers: Sequence[Offer], film: bool) -> list[Trial]:
         """The offers in a row that are of one task are played together. `film`: the first group."""
-        requests: list[tuple[GroupRequest, list[Offer]]] = []
+        trials: list[Trial] = []
         for _, row in groupby(offers, key=lambda offer: offer.context.task_id):
             own = list(row)
-            requests.append((self._request(own, film and not requests), own))
-        return requests
+            contexts = tuple(self._with_val_init(offer.context) for offer in own)
+            filmed = film and not trials
+            trials.append(Trial(GroupRequest(contexts, self.rloo_batch_size, self.iteration, self.seed, filmed), own))
+        return trials
 
-    def _request(self, offers: Sequence[Offer], film: bool) -> GroupRequest:
-        contexts = tuple(self._with_val_init(offer.context) for offer in offers)
-        return GroupRequest(contexts, self.rloo_batch_size, self.iteration, self.seed, film)
-
-    def _try_all(
-        self, requests: Sequence[tuple[GroupRequest, list[Offer]]], reward_function: Any
-    ) -> Iterator[list[Episode]]:
-        for request, offers in requests:
-            if not self._is_broken:
-                yield from self._try_groups(request, offers, reward_function)
-
-    def _try_groups(
-        self, request: GroupRequest, offers: Sequence[Offer], reward_function: Any
-    ) -> Iterator[list[Episode]]:
-        """The groups, each as soon as it is complete, in order, but for those in which the simulator failed.
-
-        A simulator that failed is started anew. Of several groups none can be blamed: those that are left are played
-        one by one.
-        """
-        left = list(offers)
-        try:
-            for played in self.group_source.play(request):
-                group = self._scored(left[0], played, reward_function, request.film and left[0] is offers[0])
-                self._failures = []
-                left.pop(0)
-                yield group
-        except EnvironmentFailure as failure:
-            self.group_source.recover()
-            if len(left) == 1:
-                self._failures.append(failure)
-                logger.warning(
-                    "context %d is dropped, another takes its place: %s", left[0].context.context_id, failure
-                )
-                return
-            logger.warning("%d groups are played one by one: %s", len(left), failure)
-        for offer in left:
-            if not self._is_broken:
-                single = self._request([offer], request.film and offer is offers[0])
-                yield from self._try_groups(single, [offer], reward_function)
-
-    def _end_if_broken(self, offers: Offers, dataloader: Any) -> None:
+    def _end_if_broken(self, trials: GroupTrials, offers: Offers, dataloader: Any) -> None:
         """Raises EnvironmentFailure on all ranks if one of them is broken. A collective."""
-        own = self._failures[-1] if self._is_broken else None
+        own = trials.failures[-1] if trials.is_broken else None
         found = self.distributed.gather(None if own is None else own.brief)
         if not any(found):
             return
@@ -338,45 +289,12 @@ class RolloutGenerator:
         states = self.env_runner.benchmark.get_task_init_states(context.task_id)
         return replace(context, init_state=np.asarray(states[number % len(states)], np.float64))
 
-    def _scored(self, offer: Offer, played: list[Episode], reward_function: Any, film: bool) -> list[Episode]:
-        """The group with ids and scores. Raises RuntimeError if it is not a group, NotFinite for such a score."""
-        task_name = self.env_runner.benchmark.get_task_names()[offer.context.task_id]
-        first = offer.context.context_id * MOST_MEMBERS
-        group = [replace(episode, episode_id=first + member) for member, episode in enumerate(played)]
-        scenes = {episode.init_hash for episode in group}
-        if len(group) != self.rloo_batch_size or len(scenes) != 1:
-            raise RuntimeError(
-                f"group of {task_name}: {len(group)} of {self.rloo_batch_size} rollouts in {len(scenes)} scenes"
-            )
-        scores = [float(reward_function.compute_reward(offer.row, episode, offer.batch)) for episode in group]
-        if not np.isfinite(scores).all():
-            raise NotFinite(f"a reward of {task_name} is not finite: {scores}", {"rewards": np.array(scores)})
-        if film:
-            self._save_videos(task_name, group)
-        return [replace(episode, score=score, frames=[]) for episode, score in zip(group, scores, strict=True)]
-
-    def _save_videos(self, task_name: str, group: list[Episode]) -> None:
+    def _save_videos(self, task_name: str, group: Sequence[Episode]) -> None:
         folder = self.video_dir / step_folder(self.iteration + 1) / TRAINING
         for member, episode in enumerate(group):
             self.env_runner.save_video(folder, Film(task_name, member, episode.success), episode)
-
-    def _update_stats(self, episodes: list[Episode]) -> None:
-        if self.rollout_stats_path is None:
-            return
-        for part in self.distributed.gather([(e.init_hash, e.success) for e in episodes]):
-            for scene, success in part:
-                entry = self.rollout_stats.setdefault(scene, [0, 0])
-                entry[0] += success
-                entry[1] += 1
-        if self.distributed.is_main:
-            self.rollout_stats_path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.rollout_stats_path, self.rollout_stats)
 
 
 def _is_mixed(group: list[Episode]) -> bool:
     """The rewards differ: the advantages are not all zero."""
     return len({episode.score for episode in group}) > 1
-
-
-def _read_stats(path: Path | None) -> dict[str, list[int]]:
-    return {} if path is None or not path.is_file() else read_json(path)

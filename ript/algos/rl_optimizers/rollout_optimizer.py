@@ -17,9 +17,10 @@ from ript.algos.policies.actor import Actor
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.rl_optimizers.advantage_estimator import AdvantageEstimator, Estimate
 from ript.algos.rl_optimizers.co_training import CoTraining
+from ript.algos.rl_optimizers.group_trials import MOST_MEMBERS
 from ript.algos.rl_optimizers.metrics import rollout_metrics, update_metrics
 from ript.algos.rl_optimizers.reflow import Reflow
-from ript.algos.rl_optimizers.rollout_generator import MOST_MEMBERS, RolloutGenerator
+from ript.algos.rl_optimizers.rollout_generator import RolloutGenerator
 from ript.algos.rl_optimizers.terms_beside import TermsBeside
 from ript.checks import whole_number
 from ript.distributed import Distributed

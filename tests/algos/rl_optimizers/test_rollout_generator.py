@@ -176,7 +176,7 @@ def test_rollout_statistics_are_saved_and_continued(tmp_path: Path) -> None:
     generate(ScriptedRunner({0: 1, 1: 2}), **options)
     assert json.loads(path.read_text()) == {"scene 0": [3, 2 * K]}
     _, generator = generate(ScriptedRunner({0: 1, 1: 2}), **options)
-    assert generator.rollout_stats == {"scene 0": [6, 4 * K]}
+    assert generator.rollout_stats.scenes == {"scene 0": [6, 4 * K]}
 
 
 def test_damaged_statistics_are_refused_with_the_file(tmp_path: Path) -> None:
