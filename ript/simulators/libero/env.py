@@ -84,7 +84,7 @@ class LiberoEnv:
             if self._render == "fast":
                 from ript.simulators.libero.fast_render import render_fast
 
-                render_fast(self._control.sim, self._image_size)
+                render_fast(self._control.sim)
         self._start_images: tuple[tuple[str, int], Observation] | None = None
         self._steps = 0
         self._cannot_step: str | None = "step_chunk before the first reset"
