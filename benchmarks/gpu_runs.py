@@ -51,7 +51,7 @@ def iteration(size: str, device: str) -> None:
     drawn = "in software" if is_software(_egl_devices()[egl]) else "on a GPU"
     row(
         f"{contexts} × {rollouts} rollouts, {simulators} simulators",
-        f"{played:.1f} s, {simulated / played:.0f} steps/s",
+        f"{played:.1f} s, {simulated / played:.1f} steps/s",
     )
     row("pictures", f"EGL device {egl}, drawn {drawn}")
     row(f"update, {metrics['gradient_steps']:.0f} gradient steps", f"{metrics['time/update_s']:.1f} s")
