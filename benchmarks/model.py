@@ -27,6 +27,7 @@ from ript.models.pi0.config import (
     VisionSizes,
     public_architecture,
     small_pi0_config,
+    small_pi05_config,
 )
 from ript.models.pi0.guidance import sample_actions
 from ript.models.pi0.modeling import Pi0FlowModel, Prefix
@@ -36,21 +37,24 @@ BRANCHES = (POSITIVE, UNCONDITIONAL)
 TEXT = GemmaSizes(512, 8, 4096, heads=8, kv_heads=1, head_dim=64)
 EXPERT = GemmaSizes(256, 8, 1024, heads=8, kv_heads=1, head_dim=64)
 VISION = VisionSizes(288, 12, 1076, heads=4, patch_size=14, image_size=224)
+TINY = {"image_size": 28, "patch_size": 14, "width": 32, "depth": 2, "vision_depth": 1}
 ARCHITECTURES: dict[str, Callable[[], Pi0Architecture]] = {
+    "tiny": lambda: small_pi0_config(**TINY),
+    "tiny_pi05": lambda: small_pi05_config(**TINY),
     "small": small_pi0_config,
     "medium": lambda: Pi0Architecture("pi0", TEXT, EXPERT, VISION, vocab_size=512, chunk_size=50),
     "full": lambda: public_architecture("pi0"),
+    "full_pi05": lambda: public_architecture("pi05", chunk_size=10),
 }
 
 
 class Workload:
-    """A model with random weights and one batch of random inputs."""
+    """A model with random weights, or one that is given, and one batch of random inputs."""
 
-    def __init__(self, size: str, batch: int, device: str):
+    def __init__(self, size: str, batch: int, device: str, model: Pi0FlowModel | None = None):
         torch.manual_seed(0)
-        dtype = torch.bfloat16 if device == "cuda" else torch.float32
         with torch.device(device):
-            self.model = Pi0FlowModel(ARCHITECTURES[size]()).eval()
+            self.model = Pi0FlowModel(ARCHITECTURES[size]()).eval() if model is None else model
             image_size = self.model.architecture.vision.image_size
             self.images = torch.rand(batch, 2, 3, image_size, image_size) * 2 - 1
             self.tokens = torch.randint(3, 500, (batch, 16))
@@ -60,7 +64,7 @@ class Workload:
             self.actions = torch.randn_like(self.noise)
             self.time = torch.rand(batch)
             self.is_pad = torch.zeros(self.noise.shape[:2], dtype=torch.bool)
-        self.model.set_precision(dtype)
+        self.model.set_precision(torch.bfloat16 if device == "cuda" else torch.float32)
 
     def prefix(self) -> Prefix:
         """Images and language, encoded."""
@@ -141,13 +145,18 @@ def ratio(what: str, first: Callable[[], Tensor], second: Callable[[], Tensor], 
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
         for measured, way in zip(seconds, (first, second), strict=True):
-            start = time.perf_counter()
-            way()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            measured.append(time.perf_counter() - start)
+            measured.append(seconds_of(way))
     slow, fast = (statistics.median(part) for part in seconds)
     print(f"{what:<72} {1e3 * slow:8.1f} ms / {1e3 * fast:8.1f} ms = {slow / fast:5.2f}", flush=True)
+
+
+def seconds_of(way: Callable[[], object]) -> float:
+    """Wall time of one call, up to when the device is done too."""
+    start = time.perf_counter()
+    way()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 def main() -> None:
