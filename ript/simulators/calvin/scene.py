@@ -50,6 +50,9 @@ class PlayTable:
         if self.env.cid != 0:
             self.close()
             raise RuntimeError("a process can have one environment of calvin_env, which names no client in some calls")
+        if self._renders:
+            with quiet():
+                self.picture(CAMERAS[0], 1)  # the first one names the renderer
 
     def reset(self, start: np.ndarray) -> None:
         """Puts everything to a start `(39,)`. Raises ValueError for what is none."""
