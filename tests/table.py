@@ -44,7 +44,7 @@ ACTIONS[:, 6] = np.where(np.arange(40) // 10 % 2, 1, -1)
 class StandIn:
     """A hand that goes where it is told and remembers, as CALVIN does, what was before a plain `reset`."""
 
-    cid, ownsPhysicsClient = 0, True  # noqa: N815
+    cid, ownsPhysicsClient = 0, True
 
     def __init__(self) -> None:
         self.calls: list[str] = []

@@ -52,7 +52,8 @@ class PlayTable:
             raise RuntimeError("a process can have one environment of calvin_env, which names no client in some calls")
         if self._renders:
             with quiet():
-                self.picture(CAMERAS[0], 1)  # the first one names the renderer
+                for camera in CAMERAS:
+                    self.picture(camera, 1)  # PyBullet lights a process's first two otherwise than all after them
 
     def reset(self, start: np.ndarray) -> None:
         """Puts everything to a start `(39,)`. Raises ValueError for what is none."""

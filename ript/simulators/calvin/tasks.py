@@ -9,7 +9,7 @@ INSTALL = (
 )
 """What brings them: `calvin_env` is in no package, and reads its own git repository."""
 
-REMEDY = f"apt-get install libegl1 libegl-mesa0 libgl1-mesa-dri git, and calvin_env as a clone of its repository: {INSTALL}"
+REMEDY = f"apt-get install git libegl1 libegl-mesa0 libgl1-mesa-dri, and calvin_env as a clone: {INSTALL}"
 """What helps where they do not start."""
 
 SUITE = "calvin"

@@ -14,7 +14,7 @@ from ript.simulators.calvin.env import GRIPPER_VIEW, STATE, STATIC, CalvinEnv
 from ript.simulators.calvin.starts import draw
 
 FORWARD = np.array([[1.0, 0, 0, 0, 0, 0, 1]])
-STAY = 0 * FORWARD.repeat(20, axis=0) + [0, 0, 0, 0, 0, 0, 1]
+STAY = np.tile([0.0, 0, 0, 0, 0, 0, 1], (20, 1))
 
 
 def test_a_reset_loads_everything_anew_so_that_nothing_is_left_of_before(stand_in: StandIn) -> None:

@@ -28,7 +28,8 @@ import sys, numpy as np
 from ript.simulators.calvin.installed import make_env
 given = np.load(sys.argv[1])
 env = make_env(use_egl=True)
-seen = [env.reset(robot_obs=given["start"][:15], scene_obs=given["start"][15:])]
+env.reset(robot_obs=given["start"][:15], scene_obs=given["start"][15:])
+seen = [env.get_obs()]
 seen += [env.step(action)[0] for action in given["actions"]]
 np.savez(
     sys.argv[2],
@@ -37,7 +38,8 @@ np.savez(
     gripper=[one["rgb_obs"]["rgb_gripper"] for one in seen],
 )
 """
-"""CALVIN's own environment in a process of its own, new, reset and stepped in its own way."""
+"""CALVIN's own environment in a process of its own, new, reset and stepped as its evaluation does. That looks once more
+after a reset: PyBullet lights the first two pictures of a process otherwise than all after them."""
 
 
 def use(env: CalvinEnv) -> None:
@@ -161,7 +163,7 @@ def test_a_block_that_a_start_has_in_the_hand_stays_there(real: CalvinEnv) -> No
     real.load_task(task_id("place_in_drawer"))
     for seed in range(3):
         start = real.reset(seed).init_state
-        hold = np.zeros((60, 7)) + [0, 0, 0.1, 0, 0, 0, -1]
+        hold = np.tile([0, 0, 0.1, 0, 0, 0, -1], (60, 1))
         real.step_chunk(hold, observe_last=False)
         heights = real.table.start()[23::6] - start[23::6]
         assert heights.max() > 0.1, "it goes up with the hand"
