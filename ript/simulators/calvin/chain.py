@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -41,14 +42,17 @@ def evaluation_chains(count: int = CHAINS) -> list[Chain]:
 
 def follows(state: State, tasks: tuple[str, ...]) -> bool:
     """Whether the tasks can be done in this order, each in one way, and no two of them are of one kind."""
+    if len({kind(task) for task in tasks}) < len(tasks):
+        return False
     for task in tasks:
         possible = [change for change in changes(task) if change.holds_in(state)]
         if len(possible) != 1:
             return False
         state = {**state, **possible[0].after}
-    return len({kind(task) for task in tasks}) == len(tasks)
+    return True
 
 
+@cache
 def kind(task: str) -> str:
     """What a chain has once at most: lifting counts by place, all turning and pushing on the table as one."""
     verb, *rest = task.split("_")
@@ -74,7 +78,7 @@ def _draw(state: State, count: int, random: np.random.RandomState) -> list[tuple
     names = list(INSTRUCTIONS)
     found: list[tuple[str, ...]] = []
     while len(found) < count:
-        tasks = tuple(random.choice(names, size=LENGTH, replace=False).tolist())
+        tasks = tuple(names[index] for index in random.permutation(len(names))[:LENGTH])  # as NumPy's `choice` does
         if follows(state, tasks):
             found.append(tasks)
     return found

@@ -43,7 +43,7 @@ class Change(NamedTuple):
 def initial_states() -> tuple[State, ...]:
     """The 192 states in which CALVIN's evaluation begins, in its order."""
     keys = ("led", "lightbulb", "slider", "drawer", *map(_block, COLORS))
-    found = []
+    found: list[State] = []
     for values in product((0, 1), (0, 1), ("right", "left"), ("closed", "open"), *[PLACES] * 3):
         blocks = values[4:]
         if blocks.count("table") in (1, 2) and all(blocks.count(place) < 2 for place in SLIDER_PLACES):
