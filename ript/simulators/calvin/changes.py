@@ -43,11 +43,12 @@ class Change(NamedTuple):
 def initial_states() -> tuple[State, ...]:
     """The 192 states in which CALVIN's evaluation begins, in its order."""
     keys = ("led", "lightbulb", "slider", "drawer", *map(_block, COLORS))
+    values: list[tuple[str | int, ...]] = [(0, 1), (0, 1), ("right", "left"), ("closed", "open"), *[PLACES] * 3]
     found: list[State] = []
-    for values in product((0, 1), (0, 1), ("right", "left"), ("closed", "open"), *[PLACES] * 3):
-        blocks = values[4:]
+    for chosen in product(*values):
+        blocks = chosen[4:]
         if blocks.count("table") in (1, 2) and all(blocks.count(place) < 2 for place in SLIDER_PLACES):
-            found.append({**dict(zip(keys, values, strict=True)), "grasped": 0})
+            found.append({**dict(zip(keys, chosen, strict=True)), "grasped": 0})
     return tuple(found)
 
 

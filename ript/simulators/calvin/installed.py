@@ -29,7 +29,6 @@ def make_env(use_egl: bool) -> Any:
     load = OmegaConf.load
     with quiet():
         robot = OmegaConf.merge(load(folder / "robot/panda.yaml"), load(folder / "robot/panda_longer_finger.yaml"))
-        robot.pop("defaults")
         settings = OmegaConf.create(
             {
                 "data_path": "data",

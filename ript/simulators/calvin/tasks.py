@@ -44,12 +44,13 @@ INSTRUCTIONS = {
     "lift_pink_block_drawer": "Take the pink block from the drawer",
     "place_in_slider": "store the grasped block in the sliding cabinet",
     "place_in_drawer": "store the grasped block in the drawer",
+    "stack_block": "stack the grasped block",
+    "unstack_block": "remove the stacked block",
     "turn_on_lightbulb": "use the switch to turn on the light bulb",
     "turn_off_lightbulb": "use the switch to turn off the light bulb",
     "turn_on_led": "press the button to turn on the led light",
     "turn_off_led": "press the button to turn off the led light",
     "push_into_drawer": "slide the block that it falls into the drawer",
-    "stack_block": "stack the grasped block",
-    "unstack_block": "remove the stacked block",
 }
-"""Task → instruction: the annotation of CALVIN's validation set, with which its evaluation prompts."""
+"""Task → instruction: the annotation of CALVIN's validation set, with which its evaluation prompts. Chains are drawn by
+the number of a task, so the order is CALVIN's."""

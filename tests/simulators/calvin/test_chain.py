@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from ript.simulators.calvin.chain import CHAINS, Chain, evaluation_chains, fnv_32, follows, kind
+from ript.simulators.calvin.chain import Chain, evaluation_chains, fnv_32, follows, kind
 from ript.simulators.calvin.chain_player import ChainPlayer, Played
 from ript.simulators.calvin.chains import summarize
 from ript.simulators.calvin.changes import initial_states
@@ -72,10 +72,11 @@ def calvins_own() -> tuple[ModuleType, Any]:
 
 
 @pytest.mark.slow
-def test_the_thousand_chains_and_their_starts_are_calvins() -> None:
+def test_chains_of_every_state_and_their_starts_are_calvins() -> None:
     module, start_of = calvins_own()
-    expected = module.get_sequences(CHAINS, num_workers=1)
-    chains = evaluation_chains()
+    assert list(module.tasks) == list(INSTRUCTIONS)
+    expected = module.get_sequences(200, num_workers=1)  # CALVIN's own code needs many minutes for all 1,000
+    chains = evaluation_chains(200)
     assert [(dict(state), tuple(tasks)) for state, tasks in expected] == [
         (dict(chain.state), chain.tasks) for chain in chains
     ]
