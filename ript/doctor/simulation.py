@@ -51,7 +51,8 @@ def check(options: Options) -> Iterator[Finding]:
     for name, folder in simulators().items():
         missing = [package for package in folder.PACKAGES if installed(package) is None]
         if missing:
-            yield note(name, f"is not installed: {', '.join(missing)} missing", install(missing), missing=missing)
+            remedy = getattr(folder, "INSTALL", None) or install(missing)
+            yield note(name, f"is not installed: {', '.join(missing)} missing", remedy, missing=missing)
             continue
         usable.append(name)
         versions = ", ".join(f"{package} {installed(package)}" for package in folder.PACKAGES)

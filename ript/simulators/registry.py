@@ -5,6 +5,7 @@ A simulator is a folder here. Its `__init__.py` imports nothing of the simulator
     SUITES                   names of the suites that it knows
     PACKAGES                 names of the installed distributions that it needs
     REMEDY                   what helps where it is installed and does not start: mostly its renderer's libraries
+    INSTALL                  the command that brings the packages; only where no extra of the project does
     make_simulator(suite)    the suite, as `ript.env_runner.vec_env.Simulator`; what it needs is imported here, and a
                              ValueError says how to install it
 """

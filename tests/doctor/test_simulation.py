@@ -74,6 +74,13 @@ def test_a_simulator_that_is_not_installed_is_a_note_and_none_at_all_a_problem(
     assert none.level == "problem" and none.text == "none of absent is installed"
 
 
+def test_a_simulator_that_no_extra_brings_names_its_own_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = SimpleNamespace(SUITES=("a",), PACKAGES=("no-such-simulator",), INSTALL="clone it")
+    monkeypatch.setattr(simulation, "simulators", lambda: {"absent": absent})
+    missing, _ = simulation.check(LOOK_ONLY)
+    assert missing.remedy == "clone it"
+
+
 def test_the_extra_that_brings_a_missing_package_is_named() -> None:
     assert simulation.install(["pytest"]).endswith("-e '.[dev]'")
     assert simulation.install(["numpy"]).endswith("-e .")
