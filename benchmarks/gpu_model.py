@@ -6,7 +6,7 @@ python benchmarks/gpu_model.py update --algorithm cfg_flow --size full --device 
 
 import argparse
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from model import ARCHITECTURES, Workload, seconds_of
 from sharding import peak_bytes
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
+from ript.algos.policies.policy_parts import PolicyParts, PolicySource
 from ript.device import choose_device
 from ript.distributed import Distributed
 from ript.env_runner.pi0_io import collate_observations
@@ -73,9 +74,10 @@ class RandomPolicy(PI0_OFT_Policy):
         self._architecture = architecture
         super().__init__(**options)
 
-    def _build(self, random_weights: bool, base_path: str | None) -> tuple[Pi0FlowModel, Origin]:
+    def _load(self, source: PolicySource, choices: Mapping[str, Any]) -> PolicyParts:
+        parts = source.load(choices)
         with self.device:
-            return Pi0FlowModel(self._architecture, self.card.condition_mode), Origin()
+            return replace(parts, model=Pi0FlowModel(self._architecture, parts.card.condition_mode), origin=Origin())
 
 
 class Update:

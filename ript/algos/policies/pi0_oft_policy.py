@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ript.algos.policies.observations import EncodedObservation, PreparedObservation, prepare_observation
-from ript.algos.policies.policy_parts import PolicySource
+from ript.algos.policies.policy_parts import PolicyParts, PolicySource
 from ript.algos.policies.trained_part import TrainedPart, group_parameters
 from ript.checks import one_of, whole_number
 from ript.distributed import Distributed
@@ -123,7 +123,7 @@ class PI0_OFT_Policy:
             pretrained_path, base_path, random_weights, norm_stats_path, tokenizer_path, condition_mode, adapter
         )
         usage = {"delta_actions": delta_actions, "discrete_state_input": discrete_state_input}
-        parts = source.load({**usage, "cameras": cameras, "normalization": normalization})
+        parts = self._load(source, {**usage, "cameras": cameras, "normalization": normalization})
         self.folder, self.card, self.stats, self.norm_stats = parts.folder, parts.card, parts.stats, parts.norm_stats
         self.tokenizer, self.model, self._origin = parts.tokenizer, parts.model, parts.origin
         if vision_checkpointing:
@@ -320,6 +320,9 @@ class PI0_OFT_Policy:
         merge_lora(self.model)
         self.card = replace(self.card, lora=None)
         self._prepare_training()
+
+    def _load(self, source: PolicySource, choices: Mapping[str, Any]) -> PolicyParts:
+        return source.load(choices)
 
     def _prepare_training(self) -> None:
         """Sets what is trainable, then where it is, then the groups."""
