@@ -7,12 +7,11 @@ Times are of the process on the CPU (of all its threads), medians of `--repeats`
 """
 
 import argparse
-import statistics
 import time
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from cpu_time import milliseconds
 
 from ript.simulators.maniskill.benchmark import ManiSkillBenchmark
 from ript.simulators.maniskill.env import ManiSkillEnv
@@ -20,16 +19,6 @@ from ript.simulators.maniskill.tasks import SUITE
 
 SIZES = (96, 128, 224)
 STEPS = 50
-
-
-def milliseconds(work: Callable[[], object], repeats: int) -> float:
-    """Median CPU time."""
-    found = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        found.append(time.process_time() - start)
-    return 1000 * statistics.median(found)
 
 
 def main() -> None:

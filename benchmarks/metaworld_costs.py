@@ -7,11 +7,9 @@ Times are of the process on the CPU (of all its threads), medians of `--repeats`
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 
 import numpy as np
+from cpu_time import milliseconds
 
 from ript.env_runner.vec_env import RENDERS
 from ript.simulators.metaworld.benchmark import MetaWorldBenchmark
@@ -20,16 +18,6 @@ from ript.simulators.metaworld.env import IMAGE, SHADOW_SIZES, MetaWorldEnv
 SUITE = "metaworld_mt50"
 SIZES = (96, 224, 480)
 STEPS = 50
-
-
-def milliseconds(work: Callable[[], object], repeats: int) -> float:
-    """Median CPU time."""
-    found = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        found.append(time.process_time() - start)
-    return 1000 * statistics.median(found)
 
 
 def main() -> None:

@@ -63,7 +63,7 @@ class SteppedEnv(ABC):
         """
         if self._cannot_step is not None:
             raise RuntimeError(f"{self._label}: {self._cannot_step}")
-        actions = checked_actions(actions, self._action_dim)
+        actions = self._checked(actions)
         check_intervals(self._label, self._render_images, observe_every, frame_every)
         rewards: list[float] = []
         observations: dict[int, Observation] = {}
@@ -81,6 +81,10 @@ class SteppedEnv(ABC):
                 self._cannot_step = "step_chunk after success; reset first"
                 break
         return ChunkResult(np.array(rewards), len(rewards), success, observations, frames)
+
+    def _checked(self, actions: np.ndarray) -> np.ndarray:
+        """The actions `(n, A)` float64 that a chunk executes. Raises ValueError for what the robot does not take."""
+        return checked_actions(actions, self._action_dim)
 
     def _start_episode(self) -> None:
         """What a reset ends with."""

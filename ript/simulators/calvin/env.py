@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ript.checks import one_of
-from ript.env_runner.vec_env import RENDERS, ChunkResult, Observation, Render, StartOfEpisode
+from ript.env_runner.vec_env import RENDERS, Observation, Render, StartOfEpisode
 from ript.simulators.calvin.benchmark import CalvinBenchmark
 from ript.simulators.calvin.scene import PlayTable, check_start
 from ript.simulators.calvin.starts import GRIPPER, draw
@@ -100,21 +100,6 @@ class CalvinEnv(SteppedEnv):
         self._start_episode()
         return self._observe()
 
-    def step_chunk(
-        self,
-        actions: np.ndarray,
-        observe_every: int | None = None,
-        observe_last: bool = True,
-        frame_every: int | None = None,
-        frame_size: int | None = None,
-    ) -> ChunkResult:
-        """As `SteppedEnv`; a gripper command that is neither −1 nor 1 is a ValueError, too, and nothing is stepped."""
-        grips = np.asarray(actions, np.float64)[..., -1].ravel()
-        if not np.isin(grips, (-1, 1)).all() and np.isfinite(grips).all():
-            row = int(np.argmin(np.isin(grips, (-1, 1))))
-            raise ValueError(f"actions[{row}, 6] is {grips[row]}: CALVIN's gripper is told -1 or 1")
-        return super().step_chunk(actions, observe_every, observe_last, frame_every, frame_size)
-
     def render(self, size: int) -> np.ndarray:
         """The static camera's image `(size, size, 3)` uint8 of this very moment, for videos.
 
@@ -129,6 +114,14 @@ class CalvinEnv(SteppedEnv):
         if self._table is not None:
             self._table.close()
         self._table = None
+
+    def _checked(self, actions: np.ndarray) -> np.ndarray:
+        """CALVIN's gripper is told -1 or 1, nothing between them."""
+        actions = super()._checked(actions)
+        for row, grip in enumerate(actions[:, -1]):
+            if grip not in (-1, 1):
+                raise ValueError(f"actions[{row}, 6] is {grip}: CALVIN's gripper is told -1 or 1")
+        return actions
 
     def _step(self, action: np.ndarray) -> tuple[float, bool]:
         success = self.table.achieved(self.task_name, self._before, self.table.step(action))
