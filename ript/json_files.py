@@ -1,10 +1,14 @@
 """JSON that a person may have edited or a kill may have cut off, and files that are written whole or not at all."""
 
 import json
-from collections.abc import Iterator
+import logging
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 
 def read_json(path: Path, what: str = "file") -> dict[str, Any]:
@@ -43,6 +47,34 @@ def parse_lines(content: bytes, path: Path) -> tuple[list[dict[str, Any]], int]:
             break
         intact += len(line)
     return objects, intact
+
+
+class JsonLog:
+    """A JSONL file that grows: an object is on the disk when `append` returns.
+
+    A last line that was cut off is dropped from the file, so that the next one does not go on in it. Raises ValueError
+    for damage before it.
+    """
+
+    def __init__(self, path: Path):
+        content = path.read_bytes() if path.exists() else b""
+        self.objects, intact = parse_lines(content, path)
+        """What was there when it was opened."""
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        if intact < len(content):
+            logger.info("%s: an unfinished last line is dropped", path)
+            os.ftruncate(self._descriptor, intact)
+
+    def append(self, content: Mapping[str, Any]) -> None:
+        """Writes a line and waits until it is on the disk."""
+        line = json.dumps(content).encode() + b"\n"
+        while line:
+            line = line[os.write(self._descriptor, line) :]
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Nothing can be appended after it."""
+        os.close(self._descriptor)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -1,8 +1,9 @@
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from ript.json_files import read_json, read_lines, unfinished, write_json
+from ript.json_files import JsonLog, read_json, read_lines, unfinished, write_json
 
 
 def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path) -> None:
@@ -37,3 +38,13 @@ def test_damage_before_the_last_line_is_named(tmp_path: Path) -> None:
     path.write_text('{"step": 0}\n{"step"\n{"step": 2}\n')
     with pytest.raises(ValueError, match=r"lines\.jsonl, line 2: not valid JSON"):
         read_lines(path)
+
+
+@pytest.mark.parametrize("end", ["", '{"step": 2', '{"step": 2\n', "\0\0\0"])
+def test_a_log_goes_on_behind_its_last_whole_line(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"step": 0}\n{"step": 1}\n' + end)
+    with closing(JsonLog(path)) as log:
+        assert log.objects == [{"step": 0}, {"step": 1}]
+        log.append({"step": 3})
+    assert path.read_text() == '{"step": 0}\n{"step": 1}\n{"step": 3}\n'

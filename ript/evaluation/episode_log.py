@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ript.evaluation.protocol import Setting
-from ript.json_files import parse_lines, read_lines
+from ript.json_files import JsonLog, read_lines
 from ript.locks import FolderLock
-
-logger = logging.getLogger(__name__)
 
 EPISODE_LOG = "episodes.jsonl"
 
@@ -59,25 +54,15 @@ class EpisodeLog(AbstractContextManager["EpisodeLog"]):
 
     def __init__(self, folder: Path):
         path = folder / EPISODE_LOG
-        self._folder = FolderLock(folder)
-        try:
-            content = path.read_bytes() if path.exists() else b""
-            lines, intact = parse_lines(content, path)
-            self.records = _records(lines, path)
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        except BaseException:
-            self._folder.close()
-            raise
-        if intact < len(content):
-            logger.info("%s: an unfinished last line is dropped", path)
-            os.ftruncate(self._descriptor, intact)
+        with ExitStack() as opened:
+            opened.enter_context(FolderLock(folder))
+            self._log = opened.enter_context(closing(JsonLog(path)))
+            self.records = _records(self._log.objects, path)
+            self._opened = opened.pop_all()
 
     def append(self, record: EpisodeRecord) -> None:
         """Writes a line and waits until it is on the disk."""
-        line = json.dumps(asdict(record)).encode() + b"\n"
-        while line:
-            line = line[os.write(self._descriptor, line) :]
-        os.fsync(self._descriptor)
+        self._log.append(asdict(record))
         self.records.append(record)
 
     def missing(self, setting: Setting, task: str, episodes: int) -> list[int]:
@@ -87,8 +72,7 @@ class EpisodeLog(AbstractContextManager["EpisodeLog"]):
 
     def close(self) -> None:
         """Lets others have the log."""
-        os.close(self._descriptor)
-        self._folder.close()
+        self._opened.close()
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()

@@ -5,10 +5,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from ript.algos.policies.checksums import weights_checksums
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.device import choose_device
-from ript.models.pi0.folders import LATENT_ACTOR, WEIGHTS
-from ript.models.pi0.weights_file import WeightsFile, sha256
+from ript.models.pi0.weights_file import sha256
 from ript.policy_options import chosen
 
 
@@ -27,19 +27,10 @@ def load_policy(options: argparse.Namespace) -> PI0_OFT_Policy:
 
 
 def identify_policy(policy: PI0_OFT_Policy, options: argparse.Namespace) -> dict[str, Any]:
-    """Where the policy is, how it is used, and the SHA-256 of weights, statistics and tokenizer.
-
-    The weights' checksums are those that the folder records and that were checked at loading; a folder of another
-    tool records none, and its file is hashed.
-    """
+    """Where the policy is, how it is used, and the SHA-256 of weights, statistics and tokenizer."""
     folder = policy.folder
     tokenizer = Path(options.tokenizer) if options.tokenizer else folder / "tokenizer.json"
     card = policy.card
-    weights = dict(card.sha256) or {WEIGHTS: WeightsFile.open_folder(folder).sha256}
-    if policy.heads.latent_actor is not None:
-        weights[LATENT_ACTOR] = sha256(folder / LATENT_ACTOR)
-    if card.base is not None:
-        weights["base"] = card.base.sha256
     return {
         "path": str(folder.resolve()),
         "kind": policy.kind,
@@ -49,7 +40,11 @@ def identify_policy(policy: PI0_OFT_Policy, options: argparse.Namespace) -> dict
         "normalization": card.normalization,
         "state_normalization": card.state_normalization,
         "discrete_state_input": card.discrete_state_input,
-        "sha256": {**weights, "norm_stats": _sha256_of_text(policy.stats.text), "tokenizer": sha256(tokenizer)},
+        "sha256": {
+            **weights_checksums(policy),
+            "norm_stats": _sha256_of_text(policy.stats.text),
+            "tokenizer": sha256(tokenizer),
+        },
     }
 
 

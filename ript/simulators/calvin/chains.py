@@ -10,26 +10,26 @@ chain; the same command goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ript.algos.policies.checksums import weights_checksums
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.checks import whole_number
 from ript.device import choose_device
 from ript.env_runner.workers import WorkerError
-from ript.json_files import read_json, read_lines, write_json
+from ript.json_files import JsonLog, read_json, write_json
 from ript.locks import FolderLock
 from ript.progress import progress_bar
 from ript.results.success import wilson_interval
-from ript.simulators.calvin.chain import CHAINS, LENGTH, evaluation_chains
+from ript.simulators.calvin.chain import CHAINS, LENGTH, Chain, evaluation_chains
 from ript.simulators.calvin.chain_player import ChainPlayer
 from ript.simulators.calvin.env import STATIC_SIZE
 from ript.simulators.calvin.tasks import SUITE
@@ -72,24 +72,37 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     policy.model.requires_grad_(False)
     runner.check_policy(policy)
     open_loop = options.open_loop or policy.open_loop
-    with FolderLock(options.out):
-        _keep_protocol(options, open_loop)
-        path = options.out / LOG
-        lengths = {line["number"]: line["solved"] for line in read_lines(path)} if path.is_file() else {}
-        chains = list(enumerate(evaluation_chains()[: options.chains]))
-        todo = [entry for entry in chains if entry[0] not in lengths]
-        if todo:
-            workers = min(options.workers, len(todo))
+
+    @contextmanager
+    def players(count: int) -> Iterator[ChainPlayer]:
+        with closing(runner.simulator.make_vec_env(0, min(options.workers, count), options.image_size)) as pool:
             adapter = runner.adapter(policy)
-            with closing(runner.simulator.make_vec_env(0, workers, options.image_size)) as pool, path.open("a") as log:
-                player = ChainPlayer(pool, policy, adapter, options.max_steps, open_loop, options.seed)  # type: ignore[arg-type]
-                bar = progress_bar(player.play(todo), total=len(chains), initial=len(lengths), desc="chains")
-                for played in bar:
-                    log.write(json.dumps(played._asdict()) + "\n")
-                    log.flush()
-                    lengths[played.number] = played.solved
-                    bar.set_postfix_str(f"average length {sum(lengths.values()) / len(lengths):.2f}")
-        return summarize({number: lengths[number] for number, _ in chains})
+            yield ChainPlayer(pool, policy, adapter, options.max_steps, open_loop, options.seed)  # type: ignore[arg-type]
+
+    with FolderLock(options.out):
+        _keep_protocol(options, policy, open_loop)
+        with closing(JsonLog(options.out / LOG)) as log:
+            return summarize(play_missing(evaluation_chains()[: options.chains], log, players))
+
+
+def play_missing(
+    chains: Sequence[Chain], log: JsonLog, players: Callable[[int], AbstractContextManager[ChainPlayer]]
+) -> dict[int, int]:
+    """Plays the chains that the log lacks. Returns how many tasks in a row each of them has, by its number.
+
+    Args:
+        players: given how many chains are missing; what plays them. Not called when none is.
+    """
+    lengths = {line["number"]: line["solved"] for line in log.objects if line["number"] < len(chains)}
+    missing = [entry for entry in enumerate(chains) if entry[0] not in lengths]
+    if missing:
+        with players(len(missing)) as player:
+            bar = progress_bar(player.play(missing), total=len(chains), initial=len(lengths), desc="chains")
+            for played in bar:
+                log.append(played._asdict())
+                lengths[played.number] = played.solved
+                bar.set_postfix_str(f"average length {sum(lengths.values()) / len(lengths):.2f}")
+    return lengths
 
 
 def summarize(lengths: Mapping[int, int]) -> dict[str, Any]:
@@ -98,10 +111,11 @@ def summarize(lengths: Mapping[int, int]) -> dict[str, Any]:
     return {"chains": len(lengths), "average_length": sum(counts) / len(lengths), "in_a_row": counts}
 
 
-def _keep_protocol(options: argparse.Namespace, open_loop: int) -> None:
+def _keep_protocol(options: argparse.Namespace, policy: PI0_OFT_Policy, open_loop: int) -> None:
     """Raises ValueError where the folder has results of another protocol."""
     protocol = {
         "policy": str(options.policy.resolve()),
+        "sha256": weights_checksums(policy),
         "max_steps": options.max_steps,
         "open_loop": open_loop,
         "image_size": options.image_size,

@@ -6,7 +6,8 @@ import ast
 import importlib.util
 import sys
 from collections import Counter
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -15,9 +16,10 @@ import numpy as np
 import pytest
 import torch
 
+from ript.json_files import JsonLog, read_lines
 from ript.simulators.calvin.chain import Chain, evaluation_chains, fnv_32, follows, kind
 from ript.simulators.calvin.chain_player import ChainPlayer, Played
-from ript.simulators.calvin.chains import summarize
+from ript.simulators.calvin.chains import play_missing, summarize
 from ript.simulators.calvin.changes import initial_states
 from ript.simulators.calvin.env import STATE
 from ript.simulators.calvin.tasks import INSTRUCTIONS
@@ -117,8 +119,14 @@ class StandInPool:
         return SimpleNamespace(executed=executed, success=success, observations=seen)
 
 
-def test_a_chain_ends_with_its_first_task_that_runs_out_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    prompts: Counter[str] = Counter()
+STATE_0 = initial_states()[0]
+GOOD = ("open_drawer", "turn_on_led", "move_slider_left", "lift_red_block_table", "place_in_drawer")
+CHAINS = [Chain(STATE_0, GOOD), Chain(STATE_0, ("turn_on_led", "stack_block", *GOOD[:3])), Chain(STATE_0, GOOD)]
+PLAYED = [Played(0, 5, 35), Played(1, 1, 27), Played(2, 5, 35)]
+
+
+def stand_in_player(prompts: Counter[str]) -> ChainPlayer:
+    """Whose environments never stack a block; it counts what the policy is told."""
 
     def observe(raw: Any, prompt: str) -> dict[str, Any]:
         prompts[prompt] += 1
@@ -128,15 +136,37 @@ def test_a_chain_ends_with_its_first_task_that_runs_out_of_steps(monkeypatch: py
     policy = SimpleNamespace(
         chunk_size=6, act=lambda seen, noise, generators: SimpleNamespace(actions=torch.zeros(len(noise), 6, 7))
     )
-    state = initial_states()[0]
-    good = ("open_drawer", "turn_on_led", "move_slider_left", "lift_red_block_table", "place_in_drawer")
-    chains = [Chain(state, good), Chain(state, ("turn_on_led", "stack_block", *good[:3])), Chain(state, good)]
-    player = ChainPlayer(StandInPool("stack_block"), policy, adapter, max_steps=20, open_loop=5, seed=0)  # type: ignore[arg-type]
-    played = sorted(player.play(list(enumerate(chains))))
-    assert played == [Played(0, 5, 35), Played(1, 1, 27), Played(2, 5, 35)]
+    return ChainPlayer(StandInPool("stack_block"), policy, adapter, max_steps=20, open_loop=5, seed=0)  # type: ignore[arg-type]
+
+
+def test_a_chain_ends_with_its_first_task_that_runs_out_of_steps() -> None:
+    prompts: Counter[str] = Counter()
+    played = sorted(stand_in_player(prompts).play(list(enumerate(CHAINS))))
+    assert played == PLAYED
     assert prompts[INSTRUCTIONS["stack_block"]] == 4 and prompts[INSTRUCTIONS["open_drawer"]] == 4
     assert summarize({one.number: one.solved for one in played}) == {
         "chains": 3,
         "average_length": 11 / 3,
         "in_a_row": [3, 2, 2, 2, 2],
     }
+
+
+def test_a_killed_evaluation_plays_the_chains_that_its_log_lacks(tmp_path: Path) -> None:
+    """Killed in the middle of a line: that chain is played again, and the line after it is whole."""
+    path, counts = tmp_path / "chains.jsonl", []
+
+    @contextmanager
+    def players(count: int) -> Iterator[ChainPlayer]:
+        counts.append(count)
+        yield stand_in_player(Counter())
+
+    with closing(JsonLog(path)) as log:
+        whole = play_missing(CHAINS, log, players)
+    path.write_bytes(path.read_bytes()[:-5])
+    for _ in range(2):
+        with closing(JsonLog(path)) as log:
+            assert play_missing(CHAINS, log, players) == whole
+    assert counts == [3, 1]
+    assert sorted(Played(**line) for line in read_lines(path)) == PLAYED
+    with closing(JsonLog(path)) as log:
+        assert set(play_missing(CHAINS[:2], log, players)) == {0, 1}
