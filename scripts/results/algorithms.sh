@@ -13,4 +13,4 @@ compare ppo_sde ppo algo.sampler=sde algo.noise_level=0.5 algo.ignore_last=true 
 compare cfg_flow cfg
 compare nft nft
 compare ppo_noise ppo algo.sampler=noise algo.lr=3e-5 algo.header_lr=3e-5 # with less noise the same step moves the policy further
-compare dsrl dsrl algo.demo_batch_size=2
+compare dsrl dsrl
