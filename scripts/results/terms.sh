@@ -21,11 +21,14 @@ for name in grpo_co_trained cfg_short cfg_co_trained; do judge "$name" 100 "$den
 "$venv/bin/python" -m ript.demonstrations.collect --suite libero_object --tasks "$task" --demos-per-task 20 --seed 100 \
   --image-size 96 --image-every 10 --out "$folder/held_out"
 loss_of() {
-  local policies=("$start") name
+  local policies=() name
   for name in "$@"; do policies+=("$(judged "$name")"); done
   "$venv/bin/python" -m ript.evaluation.demonstration_loss --data "$folder/held_out/libero_object" --policy "${policies[@]}"
 }
-loss_of grpo grpo_co_trained cfg_short cfg_co_trained | tee "$folder/demonstration_loss.md"
+{
+  loss_of start grpo grpo_co_trained cfg_short cfg_co_trained
+  loss_of cfg_short cfg_co_trained # what co-training makes of it
+} | tee "$folder/demonstration_loss.md"
 
 # Offline start: five iterations' rollouts of the start, logged once and learned from before the first of two that play: as
 # many environment steps in all as seven iterations that play.
