@@ -25,8 +25,8 @@ from ript.demonstrations.demonstration_windows import DemonstrationWindows
 from ript.demonstrations.lerobot.reader import LeRobotDataset
 from ript.demonstrations.reader import Demonstrations, find_demonstrations
 from ript.demonstrations.source import Source, is_lerobot
-from ript.device import choose_device
-from ript.policy_options import add_policy_options, chosen
+from ript.evaluation.evaluated_policy import load_policy
+from ript.policy_options import add_policy_options
 from ript.progress import progress_bar
 from ript.seeds import Word, numpy_generator
 from ript.storage.batch import Batch
@@ -112,14 +112,7 @@ def measure(options: argparse.Namespace) -> str:
     demonstrations = sources(options.data)
     losses = []
     for folder in options.policy or [None]:
-        policy = PI0_OFT_Policy(
-            device_id=choose_device(options.device).index,
-            pretrained_path=None if folder is None else str(folder),
-            norm_stats_path=options.norm_stats,
-            tokenizer_path=options.tokenizer,
-            condition_mode=options.condition_mode,
-            **chosen(options),
-        )
+        policy = load_policy(argparse.Namespace(**vars(options) | {"policy": folder}))
         dataset = DemonstrationWindows(demonstrations, policy.norm_stats, policy.chunk_size, policy.card.delta_actions)
         found = losses_by_demonstration(policy, dataset, options.windows, options.seed)
         losses.append((str(folder or "small π0"), np.array(list(found.values()))))

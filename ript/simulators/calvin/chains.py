@@ -80,7 +80,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
             yield ChainPlayer(pool, policy, adapter, options.max_steps, open_loop, options.seed)  # type: ignore[arg-type]
 
     with FolderLock(options.out):
-        _keep_protocol(options, policy, open_loop)
+        keep_protocol(options, policy, open_loop)
         with closing(JsonLog(options.out / LOG)) as log:
             return summarize(play_missing(evaluation_chains()[: options.chains], log, players))
 
@@ -111,7 +111,7 @@ def summarize(lengths: Mapping[int, int]) -> dict[str, Any]:
     return {"chains": len(lengths), "average_length": sum(counts) / len(lengths), "in_a_row": counts}
 
 
-def _keep_protocol(options: argparse.Namespace, policy: PI0_OFT_Policy, open_loop: int) -> None:
+def keep_protocol(options: argparse.Namespace, policy: PI0_OFT_Policy, open_loop: int) -> None:
     """Raises ValueError where the folder has results of another protocol."""
     protocol = {
         "policy": str(options.policy.resolve()),

@@ -7,19 +7,21 @@ import importlib.util
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import planar
 import pytest
 import torch
 
+from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.json_files import JsonLog, read_lines
 from ript.simulators.calvin.chain import Chain, evaluation_chains, fnv_32, follows, kind
 from ript.simulators.calvin.chain_player import ChainPlayer, Played
-from ript.simulators.calvin.chains import play_missing, summarize
+from ript.simulators.calvin.chains import keep_protocol, parse_arguments, play_missing, summarize
 from ript.simulators.calvin.changes import initial_states
 from ript.simulators.calvin.env import STATE
 from ript.simulators.calvin.tasks import INSTRUCTIONS
@@ -170,3 +172,13 @@ def test_a_killed_evaluation_plays_the_chains_that_its_log_lacks(tmp_path: Path)
     assert sorted(Played(**line) for line in read_lines(path)) == PLAYED
     with closing(JsonLog(path)) as log:
         assert set(play_missing(CHAINS[:2], log, players)) == {0, 1}
+
+
+def test_a_folder_of_other_weights_at_the_same_path_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    options = parse_arguments(["--policy", str(tmp_path / "policy"), "--out", str(tmp_path / "out")])
+    for seed, refused in ((0, False), (0, False), (1, True)):
+        torch.manual_seed(seed)
+        policy = PI0_OFT_Policy(pretrained_path=str(planar.write_tiny_policy(tmp_path / "policy")))
+        with pytest.raises(ValueError, match="results of another sha256") if refused else nullcontext():
+            keep_protocol(options, policy, 5)
