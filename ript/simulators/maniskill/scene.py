@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ript.simulators.maniskill.tasks import REMEDY
-from ript.simulators.maniskill.vulkan import configure_vulkan, render_backend
+from ript.simulators.maniskill.vulkan import configure_vulkan, no_driver, render_backend
 
 CAMERA = "base_camera"
 CONTROL = "pd_ee_delta_pose"
@@ -52,7 +51,7 @@ class TaskScene:
         except RuntimeError as error:  # so SAPIEN says that there is no driver, or one that cannot
             if image_size is None:
                 raise
-            raise RuntimeError(f"{task_name} cannot be rendered here ({error}); what helps is {REMEDY}") from error
+            raise no_driver(task_name, error) from error
         self.env = made.unwrapped  # without its limit of steps: the runner ends episodes
         self._cameras: dict[int, Any] = {}
 

@@ -7,6 +7,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from ript.simulators.maniskill.tasks import REMEDY
+
 DRIVER = Path(sys.prefix) / "share" / "ript-pi0" / "vulkan" / "lvp_icd.json"
 """The driver that `scripts/setup_maniskill.sh` fetched for this Python alone, where the system's cannot render."""
 
@@ -29,6 +31,16 @@ def configure_vulkan() -> None:
     warnings.filterwarnings("ignore", "Failed to find system libvulkan")  # SAPIEN brings one
 
 
+def asset_folder() -> Path:
+    """Where ManiSkill keeps what it downloads: `MS_ASSET_DIR`, else `ASSETS`."""
+    return Path(os.environ.get("MS_ASSET_DIR", ASSETS))
+
+
+def no_driver(what: str, error: RuntimeError) -> RuntimeError:
+    """SAPIEN's error where there is no driver, or one that cannot render, with what helps."""
+    return RuntimeError(f"{what} cannot be rendered here ({error}); what helps is {REMEDY}")
+
+
 def render_backend() -> str:
     """ManiSkill's name of what renders: the GPU, where the driver has one, else the CPU."""
     import sapien
@@ -40,3 +52,15 @@ def render_backend() -> str:
     except RuntimeError:
         return "sapien_cpu"
     return "sapien_cuda"
+
+
+def working_backend(what: str) -> str:
+    """`render_backend`, tried. Raises RuntimeError where no driver here renders `what`."""
+    import sapien
+
+    backend = render_backend()
+    try:
+        sapien.render.RenderSystem(sapien.Device(backend.removeprefix("sapien_")))
+    except RuntimeError as error:
+        raise no_driver(what, error) from error
+    return backend
