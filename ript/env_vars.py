@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 RenderSource = Literal["obs", "render"]
@@ -10,7 +11,10 @@ VARIABLES = (
     *("PI0_VERBOSE", "PI0_DISABLE_INIT_STATES", "PI0_N_VIDEO", "PI0_VIDEO_DIR", "PI0_RENDER_SOURCE"),
     *("PI0_ENABLE_DUAL", "PI0_CFG_SCALE", "PI0_IS_POSITIVE"),
 )
-"""All that are read."""
+"""All that change what a run does."""
+
+RLINF_HOME = "RLINF_HOME"
+"""Names a checkout of RLinf, whose code and assets a suite needs that is in no package."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,12 @@ def read_env_settings(environ: Mapping[str, str] = os.environ) -> EnvSettings:
         cfg_scale=_number(environ, "PI0_CFG_SCALE", float),
         is_positive=None if is_positive is None else int(is_positive),
     )
+
+
+def read_rlinf_home(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The absolute folder that `RLINF_HOME` names, whether it is there or not; None where it is not set."""
+    named = environ.get(RLINF_HOME, "").strip()
+    return Path(named).expanduser().absolute() if named else None
 
 
 def _flag(environ: Mapping[str, str], name: str, default: bool) -> bool:

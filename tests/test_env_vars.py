@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from ript.env_vars import EnvSettings, read_env_settings
+from ript.env_vars import EnvSettings, read_env_settings, read_rlinf_home
 
 
 def test_nothing_set_gives_the_defaults() -> None:
@@ -51,3 +53,14 @@ def test_the_environment_wins_over_the_configured_guidance(settings: EnvSettings
 def test_a_value_out_of_range_is_refused_with_the_valid_ones(name: str, value: str, valid: str) -> None:
     with pytest.raises(ValueError, match=f"{name}=.*{valid}"):
         read_env_settings({name: value})
+
+
+@pytest.mark.parametrize("named", ["", " "])
+def test_an_empty_home_is_none(named: str) -> None:
+    assert read_rlinf_home({"RLINF_HOME": named}) is read_rlinf_home({}) is None
+
+
+def test_a_home_is_absolute_for_processes_that_work_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert read_rlinf_home({"RLINF_HOME": "~/RLinf"}) == Path("/home/me/RLinf")
+    assert read_rlinf_home({"RLINF_HOME": "RLinf"}) == Path.cwd() / "RLinf"

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 
 from ript.doctor.finding import Finding, note, ok, problem
 from ript.doctor.options import Options
-from ript.env_vars import VARIABLES, read_env_settings
+from ript.env_vars import RLINF_HOME, VARIABLES, read_env_settings
 
 PREFIX = "PI0_"
-OTHERS = ("PRETRAIN_PATH", "MUJOCO_GL", "MUJOCO_EGL_DEVICE_ID", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
-"""Read by scripts, MuJoCo, CUDA and torch; told, not judged."""
+OTHERS = ("PRETRAIN_PATH", "MUJOCO_GL", "MUJOCO_EGL_DEVICE_ID", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", RLINF_HOME)
+"""Read by scripts, MuJoCo, CUDA, torch and one suite; told, not judged."""
 
 
 def check(options: Options, environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:

@@ -72,6 +72,8 @@ def test_all_bad_variables_are_told_not_the_first_alone() -> None:
 
     environ = {"PI0_VERBOSE": "yes", "PI0_N_VIDEO": "-1", "HOME": "/root"}
     assert [found.level for found in check(What(), environ)] == ["problem", "problem"]
+    (told, none) = check(What(), {"RLINF_HOME": "/somewhere"})
+    assert (told.level, told.subject, told.text, none.text) == ("ok", "RLINF_HOME", "/somewhere", "none is set")
 
 
 @pytest.mark.parametrize(("free", "level"), [(1, "problem"), (100 * GIB, "note"), (200 * GIB, "ok")])

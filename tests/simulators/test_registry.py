@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import planar
+import plates
 import pytest
 
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
@@ -25,7 +26,9 @@ def test_listing_the_suites_imports_no_simulator() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_every_suite_is_found_by_its_name() -> None:
+def test_every_suite_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLINF_HOME", str(plates.write_checkout(tmp_path)))
+    monkeypatch.setenv("MS_ASSET_DIR", str(tmp_path / "ManiSkill"))
     assert len(set(suites())) == len(suites())
     usable = [folder for folder in simulators().values() if all(map(installed, folder.PACKAGES))]
     assert usable

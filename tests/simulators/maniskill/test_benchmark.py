@@ -31,12 +31,13 @@ def test_a_task_that_there_is_not_is_refused_in_one_line_with_the_nearest() -> N
         ManiSkillBenchmark().get_task_init_states(10)
 
 
-def test_without_the_extra_one_line_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("suite", maniskill.SUITES)
+def test_without_the_extra_one_line_names_the_command(suite: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maniskill, "find_spec", lambda name: None)
     with pytest.raises(ValueError) as caught:
-        make_simulator("maniskill")
+        make_simulator(suite)
     assert str(caught.value) == (
-        "suite='maniskill' needs ManiSkill, which is not installed: bash scripts/setup_maniskill.sh"
+        f"suite={suite!r} needs ManiSkill, which is not installed: bash scripts/setup_maniskill.sh"
     )
 
 
