@@ -28,7 +28,7 @@ class PutOnPlateBenchmark(NamedTasks):
     """RLinf's; 16 seconds."""
 
     num_steps_wait = 0
-    """RLinf waits for nothing: objects fall a centimetre as an episode begins."""
+    """RLinf waits for nothing: objects fall a few centimetres as an episode begins."""
 
     def __init__(self, name: str) -> None:
         one_of("suite", name, tuple(SUITES))
