@@ -17,5 +17,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/from_nothing.sh"
 
 suite=metaworld_mt50
-set_defaults "button-press-topdown-v3 drawer-open-v3 door-open-v3" 100 1200 36 100 150 50
+set_defaults "button-press-topdown-v3 drawer-open-v3 door-open-v3" 100 1200 12 100 150 50
 each_task algo.demo_batch_size=4 algo.num_epochs=3 algo.render=fast
