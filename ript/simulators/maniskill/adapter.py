@@ -18,12 +18,14 @@ class ManiSkillAdapter(NormalizedActions):
 
     cameras = ("base_0_rgb",)
     state_dim, action_dim = STATE_DIM, ACTION_DIM
+    image_key, state_key = IMAGE, STATE
+    """Keys of the environment's observation."""
 
     def observe(self, raw: Mapping[str, np.ndarray], prompt: str) -> dict[str, Any]:
-        """`{"image": {"base_0_rgb": (S, S, 3) uint8, upright}, "state": (9,) float32, "prompt": prompt}`."""
+        """`{"image": {"base_0_rgb": (N, N, 3) uint8, upright}, "state": (S,) float32, "prompt": prompt}`."""
         state = self._norm_stats.state.normalize(self.raw_state(raw))
-        return {"image": {"base_0_rgb": part_of(raw, IMAGE)}, "state": state, "prompt": prompt}
+        return {"image": {"base_0_rgb": part_of(raw, self.image_key)}, "state": state, "prompt": prompt}
 
     def raw_state(self, raw: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Proprioception (9,) float64: pose of the hand (m, quaternion), positions of the fingers (m)."""
-        return np.array(part_of(raw, STATE), np.float64)
+        """Proprioception (S,) float64; here S is 9: pose of the hand (m, quaternion), positions of the fingers (m)."""
+        return np.array(part_of(raw, self.state_key), np.float64)
