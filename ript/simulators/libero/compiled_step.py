@@ -44,7 +44,7 @@ class CompiledControlStep(ControlStep):
     def _aim(self, action: np.ndarray) -> None:
         """Sets arm and gripper their goals; robosuite's own code knows the arm's."""
         physics, robot, controller = self._physics, self._robot, self._robot.controller
-        mujoco.mj_forward(physics.model, physics.data)
+        mujoco.mj_step1(physics.model, physics.data)
         if controller is not self._controller:  # every reset makes one
             self._controller, self._arm = controller, _arm(robot, physics.model, physics.data)
         arm = self._arm

@@ -77,8 +77,10 @@ class ControlStep:
 class _Physics:
     """MuJoCo's stages, each computed once per physics step inside the block; outside of it, all is as robosuite has it.
 
-    Within a control step nothing writes positions or velocities but MuJoCo's integrator. So after a first full forward
-    pass only the accelerations are computed again. They must be: the solver starts from its last result.
+    Within a control step nothing writes positions or velocities but MuJoCo's integrator. So after a first forward pass,
+    whose sensors robosuite reads, only the accelerations are computed again, with the torques that act. What passes
+    there are in between leaves no trace: since MuJoCo 3.3.6 the solver starts from the last step's result, not from
+    the last pass's.
     """
 
     def __init__(self, sim: Any) -> None:
@@ -97,9 +99,7 @@ class _Physics:
 
     def forward(self) -> None:
         """`sim.forward`."""
-        if self._is_current:
-            mujoco.mj_forwardSkip(self.model, self.data, mujoco.mjtStage.mjSTAGE_VEL, 1)
-        else:
+        if not self._is_current:
             mujoco.mj_forward(self.model, self.data)
             self._is_current = self._inside
 

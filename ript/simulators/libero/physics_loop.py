@@ -2,7 +2,8 @@
 
 Bits are robosuite's because its routines are: the functions that it compiles with numba are called as they are, on
 arrays of the same memory layout, and what it leaves to NumPy calls NumPy's own BLAS (numba would take SciPy's, another
-build).
+build). robosuite makes MuJoCo solve for contacts three times per physics step; two of them leave no trace (see
+`control_step.py`), and are left out.
 
 The machine code is kept beside this file, or in the user's cache where that cannot be written (`NUMBA_CACHE_DIR` names
 another place). numba puts whole files in place, so processes that compile at the same time do not disturb each other.
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import mujoco
 import numpy as np
 from numba import njit, types
 from robosuite.utils.control_utils import nullspace_torques, opspace_matrices, orientation_error
@@ -20,7 +20,6 @@ from robosuite.utils.control_utils import nullspace_torques, opspace_matrices, o
 from ript.simulators.libero.c_functions import BLAS_PRODUCT, MUJOCO, NUMPY, external
 
 _COLUMN_MAJOR, _ROW_MAJOR, _NOT_TRANSPOSED = 102, 101, 111
-_NO_STAGE, _VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_NONE), int(mujoco.mjtStage.mjSTAGE_VEL)
 
 
 class Arm(NamedTuple):
@@ -71,7 +70,7 @@ class Arm(NamedTuple):
 
 
 _pointer, _int, _long, _double = types.intp, types.int32, types.int64, types.float64
-_mj_forwardSkip = external(MUJOCO, "mj_forwardSkip", _pointer, _pointer, _int, _int)
+_mj_step1 = external(MUJOCO, "mj_step1", _pointer, _pointer)
 _mj_step2 = external(MUJOCO, "mj_step2", _pointer, _pointer)
 _mj_jacSite = external(MUJOCO, "mj_jacSite", _pointer, _pointer, _pointer, _pointer, _int)
 _mj_fullM = external(MUJOCO, "mj_fullM", _pointer, _pointer, _pointer)
@@ -89,15 +88,13 @@ def run_physics(model: int, data: int, arm: Arm, steps: int, is_current: bool) -
         data: address of the `mjData`.
         arm: the arm; its `grip` and `torques` are written.
         steps: number of physics steps.
-        is_current: whether `mj_forward` has already run at the present positions and velocities.
+        is_current: whether `mj_step1` has already run at the present positions and velocities.
     """
     jacobian = np.empty((2, 3, len(arm.qvel)))
     inertia = np.empty((len(arm.qvel), len(arm.qvel)))
     for step in range(steps):
         if step > 0 or not is_current:
-            _mj_forwardSkip(model, data, _NO_STAGE, 1)  # without sensors, which nothing reads before mj_step2's
-        # Again, as robosuite does: the solver starts from its last result.
-        _mj_forwardSkip(model, data, _VELOCITY_STAGE, 1)
+            _mj_step1(model, data)
         _mj_jacSite(model, data, jacobian[0].ctypes.data, jacobian[1].ctypes.data, arm.site)
         _mj_fullM(model, inertia.ctypes.data, arm.qM)
         _operate(arm, jacobian, inertia)

@@ -89,6 +89,31 @@ def test_states_torques_sensors_and_proprioception_are_those_of_stock_libero_ove
     env.close()
 
 
+FALLING = """
+<mujoco><option cone="elliptic" iterations="3"/><worldbody><geom type="plane" size="1 1 1"/>
+<body pos="0 0 0.1" euler="20 10 0"><freejoint/><geom type="box" size="0.1 0.05 0.02"/></body></worldbody></mujoco>
+"""
+
+
+def test_forward_passes_between_steps_leave_no_trace_so_that_they_may_be_left_out():
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string(FALLING)
+    often, once, kept = (mujoco.MjData(model) for _ in range(3))
+    for _ in range(200):
+        mujoco.mj_forward(model, often)
+        mujoco.mj_forward(model, often)
+        mujoco.mj_step(model, often)
+        mujoco.mj_step1(model, once)
+        mujoco.mj_step2(model, once)
+        mujoco.mj_forward(model, kept)
+        kept.qacc_warmstart[:] = kept.qacc  # what a pass did before MuJoCo 3.3.6
+        mujoco.mj_step(model, kept)
+    for name in ("qpos", "qvel", "qacc", "qacc_warmstart"):
+        np.testing.assert_array_equal(getattr(often, name), getattr(once, name))
+    assert not np.array_equal(kept.qpos, once.qpos)
+
+
 def test_where_numba_may_not_compile_a_step_runs_in_python_says_so_and_is_the_same(caplog):
     compiled = LiberoEnv("libero_object", 2, render_images=False)
     python = in_python("libero_object", 2)
