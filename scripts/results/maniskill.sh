@@ -18,6 +18,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/from_nothing.sh"
 
 suite=maniskill
-set_defaults PushCube-v1 30 400 5 50 50 5
+set_defaults PushCube-v1 100 800 12 100 50 10
 bash "$root/scripts/setup_maniskill.sh"
-from_nothing
+from_nothing algo.demo_batch_size=4 algo.num_epochs=3
