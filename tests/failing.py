@@ -21,7 +21,9 @@ class ProcessesSimulator(PlanarSimulator):
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def make_vec_env(self, task_id: int, num_envs: int, image_size: int, render: Render = "exact") -> Any:
+    def make_vec_env(
+        self, task_id: int, num_envs: int, image_size: int, render: Render = "exact", make_pool: Any = None
+    ) -> Any:
         pool = EnvPool(partial(PlaneInProcess, self.folder, task_id), num_envs)
         pool._timeout_s = 1.0
         return pool
@@ -50,7 +52,9 @@ class FailingSimulator(PlanarSimulator):
         self.made = 0
         """So often were the environments made."""
 
-    def make_vec_env(self, task_id: int, num_envs: int, image_size: int, render: Render = "exact") -> PlanarVecEnv:
+    def make_vec_env(
+        self, task_id: int, num_envs: int, image_size: int, render: Render = "exact", make_pool: Any = None
+    ) -> PlanarVecEnv:
         self.made += 1
         return FailingVecEnv(task_id, num_envs, self.spoil)
 

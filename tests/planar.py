@@ -106,7 +106,9 @@ class PlanarSimulator:
     benchmark = PlanarBenchmark()
     packages = ("numpy",)
 
-    def make_vec_env(self, task_id: int, num_envs: int, image_size: int, render: Render = "exact") -> PlanarVecEnv:
+    def make_vec_env(
+        self, task_id: int, num_envs: int, image_size: int, render: Render = "exact", make_pool: Any = None
+    ) -> PlanarVecEnv:
         return PlanarVecEnv(task_id, num_envs)
 
     def make_adapter(self, norm_stats: NormStats, delta_actions: bool) -> PlanarAdapter:

@@ -29,7 +29,9 @@ class FilmingVecEnv(planar.PlanarVecEnv):
 class FilmingSimulator(planar.PlanarSimulator):
     """The plane, with films."""
 
-    def make_vec_env(self, task_id: int, num_envs: int, image_size: int, render: Render = "exact") -> FilmingVecEnv:
+    def make_vec_env(
+        self, task_id: int, num_envs: int, image_size: int, render: Render = "exact", make_pool: Any = None
+    ) -> FilmingVecEnv:
         return FilmingVecEnv(task_id, num_envs)
 
 

@@ -8,7 +8,7 @@ from planar import PlanarSimulator
 from plane import PlaneInProcess
 
 from ript.env_runner.runner import Runner
-from ript.env_runner.vec_env import Render
+from ript.env_runner.vec_env import MakePool, Render
 from ript.env_runner.workers import EnvPool
 
 
@@ -18,8 +18,10 @@ class ProcessesSimulator(PlanarSimulator):
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def make_vec_env(self, task_id: int, num_envs: int, image_size: int, render: Render = "exact") -> Any:
-        return EnvPool(partial(PlaneInProcess, self.folder, task_id), num_envs)
+    def make_vec_env(
+        self, task_id: int, num_envs: int, image_size: int, render: Render = "exact", make_pool: MakePool = EnvPool
+    ) -> Any:
+        return make_pool(partial(PlaneInProcess, self.folder, task_id), num_envs)
 
 
 class ProcessesRunner(Runner):

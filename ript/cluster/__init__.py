@@ -1,1 +1,1 @@
-"""Groups of rollouts played by workers on this machine and others; the only part that imports Ray."""
+"""Rollout workers and simulators on this machine and others; the only part that imports Ray."""

@@ -14,7 +14,7 @@ from ript.algos.policies.actor import Sampler, sampler_of
 from ript.algos.policies.pi0_oft_policy import PI0_OFT_Policy
 from ript.algos.rl_optimizers.group_source import GroupRequest
 from ript.checks import in_range, one_of, whole_number
-from ript.cluster.placement import LOCAL, check_placement, join, node_resources
+from ript.cluster.placement import actor_options, check_placement, join, last_line, node_resources
 from ript.cluster.stale_weights import FILE, read_stale_weights, write_stale_weights
 from ript.cluster.weights import Weights, fingerprint, trainable_arrays
 from ript.cluster.worker import RolloutWorker
@@ -66,17 +66,14 @@ class RemoteGroups:
     ):
         whole_number("cluster.num_workers", num_workers, 1)
         one_of("cluster.staleness", staleness, (0, 1))
-        for name, amount in resources.items():
-            in_range(f"cluster.resources.{name}", amount, 1e-3)
         for name in ("start_s", "group_s"):
             in_range(f"cluster.timeouts.{name}", timeouts[name], 1e-3)
-        if address == LOCAL and distributed.world_size > 1:
-            raise ValueError("cluster.address=local is for one process; with more, `ray start --head` and auto")
         self.staleness = staleness
         self._resources, self._num_workers, self._timeouts = dict(resources), num_workers, dict(timeouts)
         self._distributed = distributed
-        self._joined = join(address)
-        check_placement(resources, num_workers * distributed.world_size, node_resources())
+        self._joined = join(address, distributed.world_size)
+        count = num_workers * distributed.world_size
+        check_placement(resources, count, node_resources(), "cluster.num_workers", "rollout workers")
         self._workers: list[Any] = []
         self._asked: dict[Key, Asked] = {}
         self._weights: Any = None
@@ -100,15 +97,8 @@ class RemoteGroups:
         Raises ValueError, in one line, when they are not ready in time, or one has another policy.
         """
         named = {"MUJOCO_GL": os.environ["MUJOCO_GL"]} if "MUJOCO_GL" in os.environ else {}
-        others = {name: amount for name, amount in self._resources.items() if name not in ("CPU", "GPU")}
-        actor = ray.remote(RolloutWorker).options(
-            num_cpus=self._resources.get("CPU", 0),
-            num_gpus=self._resources.get("GPU", 0),
-            resources=others,
-            scheduling_strategy="SPREAD",
-            max_restarts=-1,
-            max_task_retries=MOST_IN_A_ROW,
-        )
+        options = {**actor_options(self._resources), "max_restarts": -1, "max_task_retries": MOST_IN_A_ROW}
+        actor = ray.remote(RolloutWorker).options(**options)
         arguments = (make_policy, make_runner, num_threads, seed, named)
         self._workers = [actor.remote(*arguments) for _ in range(self._num_workers)]
         own = fingerprint(policy)
@@ -134,7 +124,7 @@ class RemoteGroups:
         except RayTaskError as error:
             raise ValueError(f"cluster: a rollout worker could not start: {error.cause}") from error
         except RayError as error:
-            raise ValueError(f"cluster: a rollout worker was lost while it started: {_last_line(error)}") from error
+            raise ValueError(f"cluster: a rollout worker was lost while it started: {last_line(error)}") from error
 
     def act_with(self, actor: Policy, iteration: int) -> None:
         """Publishes the actor's weights for this iteration, unless those of the last one were kept for it."""
@@ -178,7 +168,7 @@ class RemoteGroups:
         except RayTaskError:
             raise  # a bug, with the worker's traceback
         except RayError as error:
-            raise EnvironmentFailure(f"rollout worker {worker} was lost: {_last_line(error)}") from error
+            raise EnvironmentFailure(f"rollout worker {worker} was lost: {last_line(error)}") from error
 
     def recover(self) -> None:
         """Workers start their simulators anew themselves."""
@@ -208,9 +198,3 @@ class RemoteGroups:
 
 def _key(request: GroupRequest) -> Key:
     return request.iteration, request.context_ids, request.film
-
-
-def _last_line(error: Exception) -> str:
-    """Of what Ray says: the cause, after what it caused and tracebacks."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

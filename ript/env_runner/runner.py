@@ -14,7 +14,8 @@ from ript.env_runner.failure import MOST_IN_A_ROW, EnvironmentFailure
 from ript.env_runner.player import FRAMES_EVERY, Player, PlayOptions
 from ript.env_runner.policy import Policy
 from ript.env_runner.rollout import RolloutStart
-from ript.env_runner.vec_env import RENDERS, Adapter, Render, Simulator, Tasks, VecEnv, task_ids
+from ript.env_runner.vec_env import RENDERS, Adapter, MakePool, Render, Simulator, Tasks, VecEnv, task_ids
+from ript.env_runner.workers import EnvPool
 from ript.env_vars import EnvSettings
 from ript.progress import progress_bar
 from ript.results.success import Tally, summarize
@@ -101,6 +102,8 @@ class Runner:
         self.observe_end = observe_end
         self.info_on_video = info_on_video
         self.render = render
+        self.make_pool: MakePool = EnvPool
+        """Where environments run, from the next time that they are made."""
         self._created: tuple[str, Render, VecEnv] | None = None
 
     def adapter(self, policy: Policy) -> Adapter:
@@ -140,7 +143,8 @@ class Runner:
         if self._created is not None and self._created[1] != render:
             self.close()
         if self._created is None or self._created[2].is_closed:  # it closes itself when a worker dies or hangs
-            pool = self.simulator.make_vec_env(task_id, self.num_parallel_envs, self.image_size, render)
+            options = (task_id, self.num_parallel_envs, self.image_size, render, self.make_pool)
+            pool = self.simulator.make_vec_env(*options)
             self._created = (task_name, render, pool)
         loaded, _, pool = self._created
         if loaded != task_name:

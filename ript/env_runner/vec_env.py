@@ -7,7 +7,7 @@ episodes at the same time) and `Adapter` (what the policy sees and does in them)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
@@ -181,6 +181,10 @@ class Adapter(Protocol):
         """Commands → normalised labels `(H, A)` float32: the inverse of `to_env`."""
 
 
+MakePool = Callable[[Callable[[], Any], int], VecEnv]
+"""`(make_env, num_envs) → VecEnv`: where a simulator's environments run. `EnvPool`: in processes of this machine."""
+
+
 class Simulator(Protocol):
     """One suite of a simulator. Making it starts nothing heavy."""
 
@@ -192,8 +196,13 @@ class Simulator(Protocol):
     def packages(self) -> Sequence[str]:
         """The installed distributions on whose versions results depend."""
 
-    def make_vec_env(self, task_id: int, num_envs: int, image_size: int, render: Render = "exact") -> VecEnv:
-        """Starts so many environments of a task, whose camera images are `image_size` pixels wide and high."""
+    def make_vec_env(
+        self, task_id: int, num_envs: int, image_size: int, render: Render = "exact", make_pool: MakePool = ...
+    ) -> VecEnv:
+        """Starts so many environments of a task, whose camera images are `image_size` pixels wide and high.
+
+        `make_pool` starts those that run in processes of their own.
+        """
 
     def make_adapter(self, norm_stats: NormStats, delta_actions: bool) -> Adapter:
         """The conventions for a policy with these statistics; `delta_actions`: relative to the chunk's start state."""

@@ -22,6 +22,9 @@ from ript.training.metric_backends import check_backends
 from ript.training.schedule import Schedule
 from ript.training.weight_average import WeightAverage
 
+PLACEMENTS = ("rollouts", "simulators")
+"""What is in a cluster: workers that play, with a policy and simulators, or the learner's simulators alone."""
+
 
 @dataclass
 class Parts:
@@ -62,12 +65,22 @@ def check_config(cfg: DictConfig) -> None:
 
 def check_cluster(cfg: DictConfig) -> None:
     """Raises ValueError for what of `cluster` cannot be, or not together."""
-    is_remote = cfg.cluster.address is not None
-    one_of("cluster.staleness", cfg.cluster.staleness, (0, 1) if is_remote else (0,))
-    one_of("cluster.sharding", cfg.cluster.sharding, MODES)
-    if cfg.cluster.sharding == "fsdp2" and cfg.algo.get("compile"):
+    cluster = cfg.cluster
+    one_of("cluster.placement", cluster.placement, PLACEMENTS)
+    one_of("cluster.sharding", cluster.sharding, MODES)
+    has_workers = cluster.address is not None and cluster.placement == "rollouts"
+    one_of("cluster.staleness", cluster.staleness, (0, 1) if has_workers else (0,))
+    if cluster.placement == "simulators":
+        if cluster.address is None:
+            raise ValueError("cluster.placement=simulators is not valid with cluster.address=null: there is no cluster")
+        if cluster.num_workers != 1:
+            raise ValueError(
+                f"cluster.num_workers={cluster.num_workers} is not valid with cluster.placement=simulators, of which "
+                "each rank has algo.num_parallel_envs. Valid: 1"
+            )
+    if cluster.sharding == "fsdp2" and cfg.algo.get("compile"):
         raise ValueError("cluster.sharding=fsdp2 is not valid with algo.compile=true. Valid: replicate")
-    if cfg.cluster.sharding == "fsdp2" and is_remote:
+    if cluster.sharding == "fsdp2" and has_workers:
         raise ValueError("cluster.sharding=fsdp2 is not valid with cluster.address: workers get whole weights")
 
 
@@ -113,27 +126,31 @@ def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path 
 
 
 def make_group_source(cfg: DictConfig, runner: Any, distributed: Distributed) -> Any:
-    """Who plays groups: this process, or workers in a Ray cluster, which is looked at before anything slow starts.
+    """Who plays groups: this process, on simulators here or in a Ray cluster, or workers in a Ray cluster.
 
-    Ray is imported only for the latter. Raises ValueError.
+    The cluster is looked at before anything slow starts; Ray is imported only for it. Raises ValueError.
     """
-    cluster = cast(dict[str, Any], OmegaConf.to_container(cfg.cluster, resolve=True))
-    del cluster["sharding"]  # of the learner
-    if cluster["address"] is None:
+    if cfg.cluster.address is None:
         return LocalGroups(runner)
-    if "rollout_generator" not in cfg.algo:
-        raise ValueError("cluster.address is not valid with an algorithm that has no rollouts: set it to null")
-    if cluster["resources"] is None:
-        gpu = {"GPU": 1} if distributed.device.type == "cuda" else {}
-        cluster["resources"] = {"CPU": cfg.algo.num_parallel_envs, **gpu}
     try:
         from ript.cluster.remote_groups import RemoteGroups
+        from ript.cluster.remote_simulators import RemoteSimulators
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
         install = "python -m pip install -c scripts/constraints.txt -e '.[cluster]'"
         raise ValueError(f"cluster.address needs Ray: {install}, or set it to null") from error
-    return RemoteGroups(**cluster, distributed=distributed)
+    cluster = cast(dict[str, Any], OmegaConf.to_container(cfg.cluster, resolve=True))
+    address, resources, timeouts = cluster["address"], cluster["resources"], cluster["timeouts"]
+    if cluster["placement"] == "simulators":
+        resources = {"CPU": 1} if resources is None else resources
+        return RemoteSimulators(runner, address, resources, timeouts["start_s"], distributed)
+    if "rollout_generator" not in cfg.algo:
+        raise ValueError("cluster.address is not valid with an algorithm that has no rollouts: set it to null")
+    if resources is None:
+        gpu = {"GPU": 1} if distributed.device.type == "cuda" else {}
+        resources = {"CPU": cfg.algo.num_parallel_envs, **gpu}
+    return RemoteGroups(address, cluster["num_workers"], resources, cluster["staleness"], timeouts, distributed)
 
 
 def build(node: DictConfig, scope: Mapping[str, Any], **own: Any) -> Any:

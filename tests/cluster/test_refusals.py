@@ -6,6 +6,8 @@ from planar_run import SFT, planar_config
 
 from ript.training.loop import InputError, run
 
+SIMULATORS = ("cluster.address=local", "cluster.placement=simulators")
+
 
 def test_without_ray_an_address_is_refused_with_the_name_of_the_extra(
     tmp_path: Path, tiny_policy_folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -24,10 +26,17 @@ def test_without_ray_an_address_is_refused_with_the_name_of_the_extra(
     ("overrides", "message"),
     [
         (("cluster.staleness=1",), "cluster.staleness"),
+        (("cluster.placement=simulators",), "cluster.placement=simulators is not valid with cluster.address=null"),
+        (("cluster.placement=rollout",), "cluster.placement='rollout' is not valid.*rollouts, simulators"),
+        ((*SIMULATORS, "cluster.staleness=1"), "cluster.staleness=1 is not valid"),
+        (
+            (*SIMULATORS, "cluster.num_workers=2"),
+            "cluster.num_workers=2 is not valid with cluster.placement",
+        ),
         (("cluster.address=local", *SFT), "cluster.address is not valid with an algorithm that has no rollouts"),
     ],
 )
-def test_what_needs_rollout_workers_is_refused_without_them(
+def test_what_does_not_go_together_is_refused(
     tmp_path: Path, tiny_policy_folder: Path, overrides: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,14 @@ import torch
 from planar_run import planar_config, weights_of
 from two_nodes import PORT, TESTS, Node, refused, two_nodes
 
+from ript.training.checkpoint import complete_checkpoints
 from ript.training.loop import run
 
 pytest.importorskip("ray", reason="needs Ray: python -m pip install -c scripts/constraints.txt -e '.[cluster]'")
 
 pytestmark = pytest.mark.slow
 SHORT = ("rollout.enabled=false", "training.n_steps=3", "training.save_interval=1")
+SIMULATORS = ("algo.env_runner._target_=process_planes.ProcessesRunner", "algo.num_parallel_envs=2")
 PLAYS = "ray::RolloutWorker.groups"
 """What Ray calls a process that plays."""
 TIMEOUT_S = 300
@@ -45,25 +48,34 @@ def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
 
 
 @contextmanager
-def learner(
-    head: Node, environ: dict[str, str], run_dir: Path, policy: Path, *overrides: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """The run in a process on the head node, which must end well."""
+def learner(head: Node, environ: dict[str, str], run_dir: Path, policy: Path, *overrides: str) -> Iterator[None]:
+    """The run in a process on the head node, which must end well. Its log lies beside the run's folder."""
     job = (TESTS / "planar_job.py", run_dir, policy, *SHORT, f"cluster.address={head.ip}:{PORT}", *overrides)
-    with (run_dir.parent / "log").open("wb") as log:
-        process = subprocess.Popen(
-            head.command(sys.executable, *job), env=environ, stdout=log, stderr=subprocess.STDOUT
-        )
-        try:
-            yield process
-            assert process.wait(TIMEOUT_S) == 0, Path(log.name).read_text()
-        finally:
-            process.kill()
+    command, log = head.command(sys.executable, *job), run_dir.parent / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=environ, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        yield
+        assert process.wait(TIMEOUT_S) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
 
 
-def processes_left(nodes: tuple[Node, Node]) -> list[str]:
-    """Ends of the nodes' names are in their command lines no more; sessions of Ray are."""
-    return [p.name() for p in psutil.process_iter() if any(node.ip in " ".join(p.cmdline()) for node in nodes)]
+def wait_for_checkpoint(run_dir: Path) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not complete_checkpoints(run_dir / "checkpoints"):
+        assert time.monotonic() < deadline, f"no checkpoint after {TIMEOUT_S} s"
+        time.sleep(0.02)
+
+
+def assert_nothing_is_left(*nodes: Node) -> None:
+    """Neither processes nor namespaces nor cables."""
+    commands = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    links = subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout
+    for node in nodes:
+        assert not [command for command in commands if node.ip in command]
+        assert not Path("/run/netns", node.name).exists() and node.name not in links
 
 
 def test_workers_of_two_nodes_play_what_is_played_without_ray(
@@ -75,7 +87,7 @@ def test_workers_of_two_nodes_play_what_is_played_without_ray(
             for node in (head, other):
                 node.wait_for(PLAYS)
     assert_equal(here, weights_of(tmp_path / "run"))
-    assert not processes_left((head, other)) and not Path("/run/netns", head.name).exists()
+    assert_nothing_is_left(head, other)
 
 
 def test_the_groups_of_a_node_that_dies_are_played_again_on_the_other(
@@ -87,5 +99,33 @@ def test_the_groups_of_a_node_that_dies_are_played_again_on_the_other(
             worker = other.wait_for(PLAYS)
             assert len(other.kill("/raylet/raylet")) == 1
             worker.wait(60)
-        assert not other.processes("ray::RolloutWorker")
     assert_equal(here, weights_of(tmp_path / "run"))
+    assert_nothing_is_left(head, other)
+
+
+def test_simulators_on_another_node_and_one_that_is_killed_change_no_weight(
+    tmp_path: Path, tiny_policy_folder: Path
+) -> None:
+    here = final(tmp_path / "here", tiny_policy_folder, *SIMULATORS)
+    with two_nodes(["--num-cpus=2"], ["--num-cpus=2", '--resources={"simulators": 2}']) as (head, other, environ):
+        options = (*SIMULATORS, "cluster.placement=simulators", "cluster.resources={simulators: 1}")
+        with learner(head, environ, tmp_path / "run", tiny_policy_folder, *options):
+            wait_for_checkpoint(tmp_path / "run")
+            assert not head.processes("ray::EnvWorker") and len(other.processes("ray::EnvWorker")) == 2
+            other.processes("ray::EnvWorker")[0].kill()
+    assert "are played again: environment worker" in (tmp_path / "log").read_text()
+    assert_equal(here, weights_of(tmp_path / "run"))
+    assert_nothing_is_left(head, other)
+
+
+def test_simulators_of_a_node_that_dies_are_made_anew_on_the_other(tmp_path: Path, tiny_policy_folder: Path) -> None:
+    here = final(tmp_path / "here", tiny_policy_folder, *SIMULATORS)
+    with two_nodes(["--num-cpus=2"], ["--num-cpus=2"]) as (head, other, environ):
+        options = (*SIMULATORS, "cluster.placement=simulators")
+        with learner(head, environ, tmp_path / "run", tiny_policy_folder, *options):
+            wait_for_checkpoint(tmp_path / "run")
+            assert len(other.processes("ray::EnvWorker")) == 1
+            assert len(other.kill("/raylet/raylet")) == 1
+    assert "are played again: environment worker" in (tmp_path / "log").read_text()
+    assert_equal(here, weights_of(tmp_path / "run"))
+    assert_nothing_is_left(head, other)

@@ -55,7 +55,7 @@ def test_a_process_that_is_killed_or_hangs_is_replaced(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(workers, "_GRACE_S", 0.2)
+    monkeypatch.setattr(workers, "GRACE_S", 0.2)
     runner = Runner(ProcessesSimulator(tmp_path), num_parallel_envs=1, image_size=28, max_episode_length=10)
     runner.create_env(TASKS[0])
     (tmp_path / fault).touch()

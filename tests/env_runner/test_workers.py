@@ -27,7 +27,7 @@ from light_env import LightEnv
 from ript.env_runner import workers
 from ript.env_runner.workers import EnvPool
 
-workers._GRACE_S = float(sys.argv[2])
+workers.GRACE_S = float(sys.argv[2])
 if __name__ == "__main__":
     with EnvPool(LightEnv, 2) as pool:
         print(*pool.call("pid", [(), ()]), flush=True)
@@ -143,7 +143,7 @@ def test_a_worker_that_died_between_calls_is_reported():
 
 
 def test_a_hang_ends_after_the_timeout_and_leaves_no_process(monkeypatch):
-    monkeypatch.setattr(workers, "_GRACE_S", 0.2)
+    monkeypatch.setattr(workers, "GRACE_S", 0.2)
     pool = EnvPool(light_env.LightEnv, 2, timeout_s=10)
     pids = pids_of(pool)
     pool._timeout_s = 0.5
@@ -155,7 +155,7 @@ def test_a_hang_ends_after_the_timeout_and_leaves_no_process(monkeypatch):
 
 
 def test_an_environment_that_cannot_be_made_fails_the_pool_without_waiting_for_the_others(monkeypatch, tmp_path):
-    monkeypatch.setattr(workers, "_GRACE_S", 0.2)
+    monkeypatch.setattr(workers, "GRACE_S", 0.2)
     start = time.monotonic()
     with pytest.raises(WorkerError, match="could not make its environment") as caught:
         EnvPool(functools.partial(light_env.one_hangs_the_other_fails, tmp_path), 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ript.env_runner.vec_env import Render
+from ript.env_runner.vec_env import MakePool, Render, VecEnv
 from ript.env_runner.workers import EnvPool
 from ript.models.pi0.norm_stats import NormStats
 from ript.simulators.calvin.adapter import CalvinAdapter
@@ -25,9 +25,11 @@ class CalvinSimulator:
     def __init__(self, suite: str):
         self.benchmark = CalvinBenchmark(suite)
 
-    def make_vec_env(self, task_id: int, num_envs: int, image_size: int, render: Render = "exact") -> EnvPool:
+    def make_vec_env(
+        self, task_id: int, num_envs: int, image_size: int, render: Render = "exact", make_pool: MakePool = EnvPool
+    ) -> VecEnv:
         """Environments in processes of their own; `fast` pictures are of PyBullet's TinyRenderer."""
-        return EnvPool(partial(CalvinEnv, self.benchmark.name, task_id, image_size, render=render), num_envs)
+        return make_pool(partial(CalvinEnv, self.benchmark.name, task_id, image_size, render=render), num_envs)
 
     def make_adapter(self, norm_stats: NormStats, delta_actions: bool) -> CalvinAdapter:
         """CALVIN's conventions for a policy."""

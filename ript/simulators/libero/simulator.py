@@ -9,7 +9,7 @@ from typing import Any
 
 from ript.demonstrations.task_demonstrator import DemonstratorSettings, TaskDemonstrator
 from ript.env_runner.pi0_runner_utils import LiberoAdapter
-from ript.env_runner.vec_env import Render
+from ript.env_runner.vec_env import MakePool, Render, VecEnv
 from ript.env_runner.workers import EnvPool
 from ript.models.pi0.norm_stats import NormStats
 from ript.simulators.libero.benchmark import LiberoBenchmark
@@ -36,9 +36,11 @@ class LiberoSimulator:
         configure_rendering()
         self.benchmark = LiberoBenchmark(suite)
 
-    def make_vec_env(self, task_id: int, num_envs: int, image_size: int, render: Render = "exact") -> EnvPool:
+    def make_vec_env(
+        self, task_id: int, num_envs: int, image_size: int, render: Render = "exact", make_pool: MakePool = EnvPool
+    ) -> VecEnv:
         """Environments in processes of their own."""
-        return EnvPool(partial(LiberoEnv, self.benchmark.name, task_id, image_size, render=render), num_envs)
+        return make_pool(partial(LiberoEnv, self.benchmark.name, task_id, image_size, render=render), num_envs)
 
     def make_adapter(self, norm_stats: NormStats, delta_actions: bool) -> LiberoAdapter:
         """LIBERO's conventions for a policy."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from ript.demonstrations.recording import ROBOT, RobotLayout
 from ript.demonstrations.task_demonstrator import DemonstratorSettings, TaskDemonstrator
-from ript.env_runner.vec_env import Render
+from ript.env_runner.vec_env import MakePool, Render, VecEnv
 from ript.env_runner.workers import EnvPool
 from ript.models.pi0.norm_stats import NormStats
 from ript.simulators.maniskill.adapter import ManiSkillAdapter
@@ -35,9 +35,11 @@ class ManiSkillSimulator:
     def __init__(self, suite: str):
         self.benchmark = ManiSkillBenchmark(suite)
 
-    def make_vec_env(self, task_id: int, num_envs: int, image_size: int, render: Render = "exact") -> EnvPool:
+    def make_vec_env(
+        self, task_id: int, num_envs: int, image_size: int, render: Render = "exact", make_pool: MakePool = EnvPool
+    ) -> VecEnv:
         """Environments in processes of their own; `fast` pictures are the exact ones."""
-        return EnvPool(partial(ManiSkillEnv, self.benchmark.name, task_id, image_size, render=render), num_envs)
+        return make_pool(partial(ManiSkillEnv, self.benchmark.name, task_id, image_size, render=render), num_envs)
 
     def make_adapter(self, norm_stats: NormStats, delta_actions: bool) -> ManiSkillAdapter:
         """ManiSkill's conventions for a policy."""
