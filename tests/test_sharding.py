@@ -272,7 +272,7 @@ def test_a_run_goes_on_with_another_sharding_or_number_of_ranks(
         ((FSDP2, "algo.compile=true"), "cluster.sharding=fsdp2 is not valid with algo.compile=true. Valid: replicate"),
         (
             (FSDP2, "cluster.address=auto"),
-            "cluster.sharding=fsdp2 is not valid with cluster.address: workers get whole weights",
+            r"cluster.sharding=fsdp2 is not valid with rollout workers \(cluster.address\): they get whole weights",
         ),
         (("cluster.sharding=ddp",), "cluster.sharding='ddp'.*replicate, fsdp2"),
     ],

@@ -68,6 +68,10 @@ class Node:
         psutil.wait_procs(found, timeout=20)
         return found
 
+    def unplug(self) -> None:
+        """Its cable carries nothing any more, and nobody is told."""
+        _ip("-n", self.name, "link", "set", f"v{self.name}", "down")
+
     def wait_for(self, word: str, seconds: float = 180) -> psutil.Process:
         """The first process whose command line has the word."""
         deadline = time.monotonic() + seconds

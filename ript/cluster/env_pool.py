@@ -15,10 +15,10 @@ from ript.env_runner.worker_pool import GRACE_S, ONE_THREAD, TIMEOUT_S, Answer, 
 
 
 class RayEnvPool(WorkerPool):
-    """The processes are actors of a Ray cluster that this process is in: `EnvPool` on other machines.
+    """A `WorkerPool` whose processes are actors of the Ray cluster that this process is in.
 
     Workers end with the pool: on `close`, at the end of a `with` block, when it is garbage-collected, and with this
-    process. An environment that dies is not started anew: whoever plays makes another pool, as of an `EnvPool`.
+    process. One that dies is not started anew: whoever plays makes another pool, as of an `EnvPool`.
 
     Args:
         make_env: makes one environment; see `EnvPool`. It and what it needs must be there on all nodes.

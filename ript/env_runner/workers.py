@@ -26,7 +26,7 @@ _START_METHOD: Final = "spawn"
 
 
 class EnvPool(WorkerPool):
-    """The processes are children of this one.
+    """A `WorkerPool` whose processes are children of this one.
 
     Workers end with the pool: on `close`, at the end of a `with` block, when it is garbage-collected, at exit,
     and when this process is killed. Ctrl-C and SIGTERM, which reach the whole process group, do not end them:

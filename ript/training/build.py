@@ -81,7 +81,9 @@ def check_cluster(cfg: DictConfig) -> None:
     if cluster.sharding == "fsdp2" and cfg.algo.get("compile"):
         raise ValueError("cluster.sharding=fsdp2 is not valid with algo.compile=true. Valid: replicate")
     if cluster.sharding == "fsdp2" and has_workers:
-        raise ValueError("cluster.sharding=fsdp2 is not valid with cluster.address: workers get whole weights")
+        raise ValueError(
+            "cluster.sharding=fsdp2 is not valid with rollout workers (cluster.address): they get whole weights"
+        )
 
 
 def build_parts(cfg: DictConfig, distributed: Distributed, resumed_policy: Path | None = None) -> Parts:

@@ -1,4 +1,4 @@
-"""Two ranks of torchrun that use one Ray cluster: equal bytes with two ranks without Ray."""
+"""Two ranks of torchrun that use one Ray cluster, against two ranks without Ray: equal bytes."""
 
 import os
 import subprocess
@@ -43,12 +43,24 @@ def address(cluster: str) -> str:
     return f"cluster.address={ray.get_runtime_context().gcs_address}"
 
 
+def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
 @pytest.mark.parametrize("placement", ["rollouts", "simulators"])
 def test_two_ranks_share_a_cluster_and_change_no_weight(
     tmp_path: Path, tiny_policy_folder: Path, here: dict[str, torch.Tensor], address: str, placement: str
 ) -> None:
     there = final(tmp_path / "there", tiny_policy_folder, address, f"cluster.placement={placement}")
-    assert here.keys() == there.keys() and all(torch.equal(here[name], there[name]) for name in here)
+    assert_equal(here, there)
+
+
+def test_ranks_that_share_out_their_weights_may_have_simulators_in_a_cluster(
+    tmp_path: Path, tiny_policy_folder: Path, address: str
+) -> None:
+    here = final(tmp_path / "here", tiny_policy_folder, "cluster.sharding=fsdp2")
+    remote = ("cluster.sharding=fsdp2", "cluster.placement=simulators", address)
+    assert_equal(here, final(tmp_path / "there", tiny_policy_folder, *remote))
 
 
 @pytest.mark.parametrize(

@@ -183,9 +183,10 @@ def test_simulators_that_do_not_fit_are_refused_before_anything_starts(
 
 
 def test_a_cluster_of_the_runs_own_ends_with_it(tmp_path: Path, tiny_policy_folder: Path) -> None:
-    job = (TESTS / "planar_job.py", tmp_path / "run", tiny_policy_folder, *SHORT, "rollout.enabled=false")
+    options = (*SHORT, "algo.num_parallel_envs=1", "rollout.enabled=false", *remote("local"))
+    job = (TESTS / "planar_job.py", tmp_path / "run", tiny_policy_folder, *options)
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
-    with subprocess.Popen([sys.executable, *job, *remote("local")], env=environ) as process:
+    with subprocess.Popen([sys.executable, *job], env=environ) as process:
         started: set[psutil.Process] = set()
         while process.poll() is None:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -90,15 +90,19 @@ def test_workers_of_two_nodes_play_what_is_played_without_ray(
     assert_nothing_is_left(head, other)
 
 
-def test_the_groups_of_a_node_that_dies_are_played_again_on_the_other(
-    tmp_path: Path, tiny_policy_folder: Path, here: dict[str, torch.Tensor]
+@pytest.mark.parametrize("fault", ["killed", "unplugged"])
+def test_the_groups_of_a_node_that_is_lost_are_played_again_on_the_other(
+    tmp_path: Path, tiny_policy_folder: Path, here: dict[str, torch.Tensor], fault: str
 ) -> None:
     with two_nodes(["--num-cpus=2"], ["--num-cpus=2"]) as (head, other, environ):
         options = ("cluster.num_workers=2", "cluster.resources={CPU: 1}")
         with learner(head, environ, tmp_path / "run", tiny_policy_folder, *options):
             worker = other.wait_for(PLAYS)
-            assert len(other.kill("/raylet/raylet")) == 1
-            worker.wait(60)
+            if fault == "killed":
+                assert len(other.kill("/raylet/raylet")) == 1
+                worker.wait(60)
+            else:
+                other.unplug()
     assert_equal(here, weights_of(tmp_path / "run"))
     assert_nothing_is_left(head, other)
 

@@ -1,8 +1,10 @@
 import argparse
+import pickle
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import planar
 import plates
@@ -34,6 +36,18 @@ def test_every_suite_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.Mo
     assert usable
     for suite in (suite for folder in usable for suite in folder.SUITES):
         assert make_simulator(suite).benchmark.name == suite
+
+
+def test_every_suites_environments_are_made_where_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RLINF_HOME", str(plates.write_checkout(tmp_path)))
+    monkeypatch.setenv("MS_ASSET_DIR", str(tmp_path / "ManiSkill"))
+    usable = [folder for folder in simulators().values() if all(map(installed, folder.PACKAGES))]
+    for suite in (suite for folder in usable for suite in folder.SUITES):
+        made: Any = make_simulator(suite).make_vec_env(0, 3, 64, make_pool=lambda *arguments: arguments)
+        make_env, num_envs = made
+        assert num_envs == 3 and pickle.loads(pickle.dumps(make_env)).args[:3] == (suite, 0, 64)
 
 
 @pytest.mark.parametrize("wrong", ["LIBERO_OBJECT", "libero_objekt", "Libero_Object"])
