@@ -6,6 +6,7 @@ It is put into the runner like any other simulator, so that runner, rollout gene
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ript.algos.policies.policy_parts import DEFAULT_FOLDER
 from ript.checks import one_of
 from ript.env_runner.pi0_io import actions_to_env, actions_to_labels
 from ript.env_runner.runner import Runner
-from ript.env_runner.vec_env import Chunk, ChunkResult, Observation, Render, Start, StartOfEpisode
+from ript.env_runner.vec_env import Chunk, ChunkResult, Observation, PendingResults, Render, Start, StartOfEpisode
 from ript.models.pi0.checkpoint import save_model
 from ript.models.pi0.config import small_pi0_config
 from ript.models.pi0.modeling import Pi0FlowModel
@@ -48,6 +49,9 @@ class PlanarVecEnv:
     def step_chunk(self, chunks: Sequence[Chunk | None]) -> list[ChunkResult | None]:
         pairs = zip(self.envs, chunks, strict=True)
         return [None if chunk is None else env.step_chunk(chunk) for env, chunk in pairs]
+
+    def begin_chunk(self, chunks: Sequence[Chunk | None]) -> PendingResults:
+        return partial(self.step_chunk, chunks)
 
     def close(self) -> None:
         pass

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -85,3 +86,33 @@ class PlaneInProcess(PlanarEnv):
         except FileNotFoundError:
             return False
         return True
+
+
+class UnevenPlane(PlaneInProcess):
+    """A plane whose resets and chunks take times that nobody knows."""
+
+    def reset(self, **start: Any) -> StartOfEpisode:
+        time.sleep(random.SystemRandom().uniform(0, 0.02))
+        return super().reset(**start)
+
+    def step_chunk(self, **chunk: Any) -> ChunkResult:
+        time.sleep(random.SystemRandom().uniform(0, 0.02))
+        return super().step_chunk(**chunk)
+
+
+class MeetingPlane(PlaneInProcess):
+    """A plane that makes a file `stepping` in each chunk, and waits in it for a file `inferring`."""
+
+    def step_chunk(self, **chunk: Any) -> ChunkResult:
+        (self.folder / "stepping").touch()
+        wait_for(self.folder / "inferring")
+        return super().step_chunk(**chunk)
+
+
+def wait_for(path: Path) -> None:
+    """Raises TimeoutError when there is no such file after 20 s."""
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no {path.name} after 20 s")
+        time.sleep(0.002)

@@ -1,4 +1,4 @@
-"""Plays rollouts of one task: one batched inference, then a chunk in all environments at once."""
+"""Plays rollouts of one task: one batched inference, then a chunk in all environments at once; or in stages."""
 
 import time
 from collections import deque
@@ -12,7 +12,7 @@ from ript.env_runner.episode import ChunkDecision, Episode
 from ript.env_runner.pi0_io import collate_observations
 from ript.env_runner.policy import Policy
 from ript.env_runner.rollout import Rollout, RolloutStart, split_decision
-from ript.env_runner.vec_env import Adapter, Chunk, Start, VecEnv
+from ript.env_runner.vec_env import Adapter, Chunk, PendingResults, Start, VecEnv
 
 FRAMES_EVERY = 5
 """Control steps between video frames: 4 frames per simulated second."""
@@ -37,6 +37,8 @@ class PlayOptions:
     """Side of video frames; None takes the policy's own camera images."""
     observe_end: bool = False
     """Observe after the last step of an episode that ran out of time, for the value of what would have followed."""
+    pipeline_stage_num: int = 1
+    """Parts of the environments that take turns: while the policy infers for one, the others execute their chunks."""
 
 
 class Player:
@@ -44,6 +46,10 @@ class Player:
 
     An environment that finishes takes the next rollout at once; each turn is one inference, batched over the
     environments that still run, and one open-loop chunk in all of them in parallel.
+
+    The environments are split into stages, which take turns in a fixed order: each turn waits for the stage's chunks,
+    and infers while the other stages execute theirs. So which rollouts are inferred for together, and which environment
+    takes which start, depends on how many steps episodes have, never on how fast they are.
 
     Args:
         pool: environments that have loaded the task.
@@ -66,20 +72,33 @@ class Player:
                 following += 1
 
     def play_as_completed(self, starts: Sequence[RolloutStart]) -> Iterator[tuple[int, Episode]]:
-        """`(index, episode)` of each start, as its episode ends."""
+        """`(index, episode)` of each start, as its episode ends.
+
+        Whoever leaves it, or an error, while chunks of other stages are being executed, closes the pool.
+        """
         waiting = deque(enumerate(starts))
         running: list[Rollout | None] = [None] * self.pool.num_envs
-        while waiting or any(running):
-            self._fill(running, waiting)
-            self._play_chunk(running)
-            for slot, rollout in enumerate(running):
-                if rollout is not None and rollout.done:
-                    running[slot] = None
-                    yield rollout.index, rollout.episode()
+        slots, stage_num = range(self.pool.num_envs), self.options.pipeline_stage_num
+        self._fill(slots, running, waiting)
+        # Every n-th environment each, so that stages are equally full when there are few rollouts.
+        stages = [slots[first::stage_num] for first in range(stage_num)]
+        executing: deque[tuple[range, PendingResults]] = deque()
+        try:
+            for stage in stages:
+                self._begin_chunk(stage, running, executing)
+            while executing:
+                stage, results = executing.popleft()
+                yield from self._finish_chunk(running, results)
+                self._fill(stage, running, waiting)
+                self._begin_chunk(stage, running, executing)
+        finally:
+            if executing:
+                self.pool.close()
 
-    def _fill(self, running: list[Rollout | None], waiting: deque[tuple[int, RolloutStart]]) -> None:
-        """Gives each free environment the next start."""
-        taken = [waiting.popleft() if rollout is None and waiting else None for rollout in running]
+    def _fill(self, slots: range, running: list[Rollout | None], waiting: deque[tuple[int, RolloutStart]]) -> None:
+        """Gives each free environment among `slots` the next start."""
+        free = [slot in slots and rollout is None for slot, rollout in enumerate(running)]
+        taken = [waiting.popleft() if is_free and waiting else None for is_free in free]
         if not any(taken):
             return
         started = time.perf_counter()
@@ -97,21 +116,34 @@ class Player:
                     started=started,
                 )
 
-    def _play_chunk(self, running: Sequence[Rollout | None]) -> None:
-        """One inference for all running rollouts, then their chunks."""
-        active = [rollout for rollout in running if rollout is not None]
+    def _begin_chunk(
+        self, stage: range, running: Sequence[Rollout | None], executing: deque[tuple[range, PendingResults]]
+    ) -> None:
+        """One inference for the running rollouts of the stage, then their chunks begin; nothing if none runs."""
+        active = {slot: rollout for slot in stage if (rollout := running[slot]) is not None}
+        if not active:
+            return
+        rollouts = active.values()
         decision = self.policy.act(
-            collate_observations([rollout.observation for rollout in active]),
-            noise=torch.stack([rollout.noise(self.policy.chunk_size) for rollout in active]),
-            generators=[rollout.generator for rollout in active],
+            collate_observations([rollout.observation for rollout in rollouts]),
+            noise=torch.stack([rollout.noise(self.policy.chunk_size) for rollout in rollouts]),
+            generators=[rollout.generator for rollout in rollouts],
             cfg_scale=self.options.cfg_scale,
             is_positive=self.options.is_positive,
         )
         chunks = zip(decision.actions.float().cpu().numpy(), split_decision(decision), strict=True)
-        planned = [None if rollout is None else self._chunk(rollout, *next(chunks)) for rollout in running]
-        for rollout, result in zip(running, self.pool.step_chunk(planned), strict=True):
+        planned = [self._chunk(active[slot], *next(chunks)) if slot in active else None for slot in range(len(running))]
+        executing.append((stage, self.pool.begin_chunk(planned)))
+
+    def _finish_chunk(self, running: list[Rollout | None], results: PendingResults) -> Iterator[tuple[int, Episode]]:
+        """Waits for the chunks of a stage, and frees the environments whose episodes ended."""
+        for rollout, result in zip(running, results(), strict=True):
             if rollout is not None and result is not None:
                 rollout.record(result)
+        for slot, rollout in enumerate(running):
+            if rollout is not None and rollout.done:
+                running[slot] = None
+                yield rollout.index, rollout.episode()
 
     def _start(self, start: RolloutStart) -> Start:
         return Start(start.scene_seed, start.init_state, self.options.num_steps_wait)

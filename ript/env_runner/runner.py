@@ -35,6 +35,7 @@ class Runner:
         simulator: the suite.
         rollouts_per_env: evaluation rollouts per task.
         num_parallel_envs: environments that work at the same time.
+        pipeline_stage_num: parts into which they are split: while the policy infers for one, the others execute.
         max_episode_length: steps after waiting; None is the suite's. A value given is never overwritten.
         task_names_to_use: tasks of `run`, by name or id, one or several; None is all of the suite.
         num_steps_wait: steps to let objects settle before the episode starts; None is the suite's.
@@ -69,10 +70,12 @@ class Runner:
         settings: EnvSettings | None = None,
         info_on_video: bool = False,
         render: Render = "exact",
+        pipeline_stage_num: int = 1,
     ):
         for key, value, low in (
             ("rollouts_per_env", rollouts_per_env, 1),
             ("num_parallel_envs", num_parallel_envs, 1),
+            ("pipeline_stage_num", pipeline_stage_num, 1),
             ("max_episode_length", max_episode_length, 1),
             ("num_steps_wait", num_steps_wait, 0),
             ("open_loop", open_loop, 1),
@@ -80,12 +83,16 @@ class Runner:
             ("observe_every", observe_every, 1),
         ):
             whole_number(key, value, low)
+        if pipeline_stage_num not in range(1, num_parallel_envs + 1):
+            stages, most = f"pipeline_stage_num={pipeline_stage_num}", f"num_parallel_envs={num_parallel_envs}"
+            raise ValueError(f"{stages} is not valid: must be a whole number from 1 to {most}")
         in_range("cfg_scale", cfg_scale, 0)
         one_of("render", render, RENDERS)
         self.simulator = simulator
         self.benchmark = simulator.benchmark
         self.rollouts_per_env = rollouts_per_env
         self.num_parallel_envs = num_parallel_envs
+        self.pipeline_stage_num = pipeline_stage_num
         self.max_episode_length: int = max_episode_length or self.benchmark.max_episode_length
         names = self.benchmark.get_task_names()
         self.task_names = [names[i] for i in task_ids(self.benchmark, task_names_to_use)]
@@ -322,6 +329,7 @@ class Runner:
             cfg_scale=self.settings.guidance(cfg_scale),
             is_positive=self.settings.is_positive,
             frame_size=FRAME_SIZE if self.settings.render_source == "render" else None,
+            pipeline_stage_num=self.pipeline_stage_num,
         )
         prompt = self.benchmark.get_language(task_id)
         return Player(pool, self.adapter(policy), policy, task_id, prompt, options)

@@ -92,6 +92,10 @@ class ChunkResult:
     """Upright video frames `(H, W, 3)` uint8, oldest first."""
 
 
+PendingResults = Callable[[], Sequence[ChunkResult | None]]
+"""Waits for the results of chunks that are being executed; to be called once."""
+
+
 class VecEnv(Protocol):
     """N environments of one task that work at the same time: a pool of processes, or one batched simulator.
 
@@ -113,7 +117,13 @@ class VecEnv(Protocol):
         """Starts episodes."""
 
     def step_chunk(self, chunks: Sequence[Chunk | None]) -> Sequence[ChunkResult | None]:
-        """Executes chunks."""
+        """Executes chunks: `begin_chunk(chunks)()`."""
+
+    def begin_chunk(self, chunks: Sequence[Chunk | None]) -> PendingResults:
+        """Begins to execute chunks. Until their results are waited for, only those that sit out may be asked for more.
+
+        A simulator within this process may execute when it is waited for.
+        """
 
     def close(self) -> None:
         """Frees the simulators; a second call does nothing."""

@@ -6,7 +6,8 @@ import contextlib
 import dataclasses
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Self
 
@@ -72,6 +73,8 @@ class WorkerPool(ABC):
             raise ValueError(f"timeout_s must be positive, got {timeout_s}")
         self.num_envs = num_envs
         self._timeout_s = timeout_s
+        self._unanswered: set[int] = set()
+        """Workers that were asked, and whose answers nobody has waited for."""
 
     @property
     @abstractmethod
@@ -102,8 +105,12 @@ class WorkerPool(ABC):
         """`call("step_chunk", chunks)`."""
         return self.call("step_chunk", chunks)
 
+    def begin_chunk(self, chunks: Sequence[Request]) -> Callable[[], list[Any]]:
+        """`ask("step_chunk", chunks)`."""
+        return self.ask("step_chunk", chunks)
+
     def call(self, method: str, requests: Sequence[Request]) -> list[Any]:
-        """Call a method of all environments at once.
+        """Call a method of all environments at once: `ask`, and wait for the answers.
 
         Args:
             method: the method's name.
@@ -115,23 +122,39 @@ class WorkerPool(ABC):
         Raises:
             ValueError: another number of requests than environments.
             WorkerError: an environment raised (with its traceback), died or did not answer in time.
-            RuntimeError: the pool is closed.
+            RuntimeError: the pool is closed, or one of the environments is still to be waited for.
         """
-        if self.is_closed:
-            raise RuntimeError("the pool of environments is closed")
+        return self.ask(method, requests)()
+
+    def ask(self, method: str, requests: Sequence[Request]) -> Callable[[], list[Any]]:
+        """The first half of `call`; what it returns is the second, to be called once.
+
+        In between, environments that sat out can be asked for something else. Whoever never calls the second half,
+        after an interrupt for example, must close the pool. Arguments and errors are those of `call`.
+        """
+        self._check_open()
         if len(requests) != self.num_envs:
             raise ValueError(f"{len(requests)} requests for {self.num_envs} environments")
         asked = [index for index, request in enumerate(requests) if request is not None]
-        results: list[Any] = [None] * self.num_envs
-        failures: list[WorkerError] = []
+        if busy := sorted(self._unanswered.intersection(asked)):
+            raise RuntimeError(f"{method}: environments {busy} were asked before, and are still to be waited for")
         with self._closed_on_failure():
             for index in asked:
                 self._send(index, method, *_split(requests[index]))
+        self._unanswered.update(asked)
+        return partial(self._receive, method, asked)
+
+    def _receive(self, method: str, asked: Sequence[int]) -> list[Any]:
+        self._check_open()
+        results: list[Any] = [None] * self.num_envs
+        failures: list[WorkerError] = []
+        with self._closed_on_failure():
             for index, (error, result) in self._answers(asked, self._timeout_s):
                 results[index] = result
                 if error is not None:
                     failures.append(WorkerError(index, f"failed in {method}:\n{error}"))
                     failures[-1].__cause__ = result
+        self._unanswered.difference_update(asked)
         if failures:
             raise min(failures, key=lambda failure: failure.index)
         return results
@@ -147,6 +170,10 @@ class WorkerPool(ABC):
         for index, (error, cause) in self._answers(range(self.num_envs), seconds):
             if error is not None:
                 raise WorkerError(index, f"could not make its environment:\n{error}") from cause
+
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise RuntimeError("the pool of environments is closed")
 
     @contextlib.contextmanager
     def _closed_on_failure(self) -> Iterator[None]:

@@ -93,6 +93,40 @@ def test_environments_work_at_the_same_time(shared_pool, tmp_path):
     assert shared_pool.call("meet", [(tmp_path, "a", "b"), (tmp_path, "b", "a")]) == [True, True]
 
 
+def test_environments_can_be_asked_while_others_are_yet_to_answer_and_answers_go_to_who_asked(shared_pool, tmp_path):
+    first = shared_pool.ask("meet", [(tmp_path, "a", "b"), None])
+    second = shared_pool.ask("meet", [None, (tmp_path, "b", "a")])
+    assert second() == [None, True] and first() == [True, None]
+    chunks = shared_pool.begin_chunk([(1,), None])
+    assert shared_pool.reset([None, (3,)]) == [None, 3] and chunks() == [2, None]
+
+
+def test_an_environment_that_was_asked_is_not_asked_again_before_its_answer_is_taken(shared_pool):
+    chunks = shared_pool.begin_chunk([None, (4,)])
+    with pytest.raises(RuntimeError, match=r"reset: environments \[1\] were asked before"):
+        shared_pool.reset([(1,), (2,)])
+    assert shared_pool.reset([(1,), None]) == [1, None] and chunks() == [None, 8]
+    assert shared_pool.reset([(1,), (2,)]) == [1, 2]
+
+
+def test_an_exception_spoils_no_answer_of_others(shared_pool):
+    failing, fine = shared_pool.begin_chunk([(-7,), None]), shared_pool.begin_chunk([None, (4,)])
+    with pytest.raises(WorkerError, match=r"worker 0 failed in step_chunk"):
+        failing()
+    assert fine() == [None, 8] and shared_pool.reset([(1,), (2,)]) == [1, 2]
+
+
+def test_a_killed_worker_closes_the_pool_of_those_that_are_yet_to_answer():
+    pool = EnvPool(light_env.LightEnv, 2)
+    pids = pids_of(pool)
+    fine, killed = pool.begin_chunk([(1,), None]), pool.ask("killed", [None, ()])
+    with pytest.raises(WorkerError, match=r"worker 1 died with exit code -9"):
+        killed()
+    assert all_end(pids)
+    with pytest.raises(RuntimeError, match="closed"):
+        fine()
+
+
 def test_an_exception_comes_with_worker_and_traceback_and_leaves_the_pool_usable(shared_pool):
     with pytest.raises(WorkerError, match=r"worker 1 failed in step_chunk") as caught:
         shared_pool.step_chunk([(1,), (-7,)])
