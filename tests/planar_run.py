@@ -34,8 +34,9 @@ EVERYTHING = (
     "algo.lr_schedule=cosine",
     "rollout.enabled=false",
     "training.save_interval=2",
+    "algo.pipeline_stage_num=2",
 )
-"""Every part that has a state."""
+"""Every part that has a state; environments in two stages."""
 SFT = (
     "algo=pi0_sft",
     "algo.loader._target_=planar_run.demonstration_loader",

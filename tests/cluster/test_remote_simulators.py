@@ -26,6 +26,7 @@ from ript.cluster.env_pool import RayEnvPool  # noqa: E402
 
 pytestmark = pytest.mark.slow
 SHORT = ("algo.env_runner._target_=process_planes.ProcessesRunner", "training.n_steps=2", "training.save_interval=1")
+STAGES = ("algo.pipeline_stage_num=2",)
 TESTS = Path(__file__).parents[1]
 
 
@@ -59,6 +60,20 @@ def test_request_i_goes_to_environment_i_and_none_sits_out(pool: RayEnvPool) -> 
 
 def test_environments_work_at_the_same_time(pool: RayEnvPool, tmp_path: Path) -> None:
     assert pool.call("meet", [(tmp_path, "a", "b"), (tmp_path, "b", "a")]) == [True, True]
+
+
+def test_environments_can_be_asked_while_others_are_yet_to_answer_and_answers_go_to_who_asked(
+    pool: RayEnvPool, tmp_path: Path
+) -> None:
+    first = pool.ask("meet", [(tmp_path, "a", "b"), None])
+    second = pool.ask("meet", [None, (tmp_path, "b", "a")])
+    assert second() == [None, True] and first() == [True, None]
+    failing, fine = pool.begin_chunk([(-7,), None]), pool.begin_chunk([None, (4,)])
+    with pytest.raises(RuntimeError, match=r"reset: environments \[0, 1\] were asked before"):
+        pool.reset([(1,), (2,)])
+    with pytest.raises(WorkerError, match=r"worker 0 failed in step_chunk"):
+        failing()
+    assert fine() == [None, 8] and pool.reset([(1,), (2,)]) == [1, 2]
 
 
 def test_an_exception_comes_with_worker_and_traceback_and_leaves_the_pool_usable(pool: RayEnvPool) -> None:
@@ -146,7 +161,9 @@ def remote(address: str) -> tuple[str, ...]:
     return (f"cluster.address={address}", "cluster.placement=simulators")
 
 
-@pytest.mark.parametrize(("environments", "algorithm"), [(1, ()), (2, GRPO[:-1])], ids=["1", "2"])
+@pytest.mark.parametrize(
+    ("environments", "algorithm"), [(1, ()), (2, GRPO[:-1]), (3, STAGES)], ids=["1", "2", "3 in 2 stages"]
+)
 def test_weights_and_evaluations_are_those_of_simulators_here(
     tmp_path: Path,
     tiny_policy_folder: Path,
@@ -163,10 +180,16 @@ def test_weights_and_evaluations_are_those_of_simulators_here(
     assert len(here[1]) == 2 and here == there
 
 
+@pytest.mark.parametrize("stages", [(), STAGES], ids=["1", "2"])
 def test_a_killed_simulator_plays_its_group_again(
-    tmp_path: Path, tiny_policy_folder: Path, cluster: str, made: list[int], caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    tiny_policy_folder: Path,
+    cluster: str,
+    made: list[int],
+    caplog: pytest.LogCaptureFixture,
+    stages: tuple[str, ...],
 ) -> None:
-    options = ("algo.num_parallel_envs=2", "rollout.enabled=false")
+    options = ("algo.num_parallel_envs=2", "rollout.enabled=false", *stages)
     here = final(tmp_path / "here", tiny_policy_folder, *options)
     (tmp_path / "die").touch()
     there = final(tmp_path / "there", tiny_policy_folder, *options, *remote(cluster))

@@ -159,7 +159,9 @@ def test_the_policy_infers_while_the_other_stage_steps(
 
     monkeypatch.setattr(policy, "act", SecondInference(policy, meet))
     with in_processes(partial(MeetingPlane, tmp_path), num_parallel_envs=2, pipeline_stage_num=2) as runner:
+        pool = runner.create_env(TASK)[0]
         assert len(played(runner, policy, 2)) == 2
+        assert not pool.is_closed, "a chunk waited in vain, and was played again"
 
 
 @pytest.mark.parametrize("killed", [0, 1])
