@@ -162,7 +162,7 @@ def remote(address: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(
-    ("environments", "algorithm"), [(1, ()), (2, GRPO[:-1]), (3, STAGES)], ids=["1", "2", "3 in 2 stages"]
+    ("environments", "algorithm"), [(1, ()), (2, GRPO[:-1]), (2, STAGES)], ids=["1", "2", "2 stages"]
 )
 def test_weights_and_evaluations_are_those_of_simulators_here(
     tmp_path: Path,
