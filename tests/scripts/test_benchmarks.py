@@ -93,3 +93,14 @@ def test_a_run_without_rollouts_is_refused_in_one_line(tmp_path: Path) -> None:
     done = iterations(run)
     assert done.returncode == 2
     assert done.stderr == f"error: {run}/metrics.jsonl: step 1 has no env_steps: a run with rollouts has one\n"
+
+
+def test_stages_are_compared_on_simulators_that_sleep() -> None:
+    small = "--environments 2 --cores 1 --fixed 0 --simulate-s 0.01 --infer-s 0.01 --chunks 1 --repeats 1"
+    command = [sys.executable, ROOT / "benchmarks/pipeline.py", *small.split()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    head, _, row = done.stdout.splitlines()
+    assert row.startswith("| 2 | 1 | 0 | ") and row.count("|") == head.count("|")
+    refused = subprocess.run([*command, "--stages", "3"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "--stages must be from 2 to --environments" in refused.stderr
