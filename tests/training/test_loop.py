@@ -376,6 +376,7 @@ def test_supervised_training_is_not_resumed_as_reinforcement_learning(tmp_path: 
         ("algo.lr=-1", "algo.lr=-1"),
         ("algo.rloo_batch_size=1", "rloo_batch_size=1"),
         ("algo.window_stride=-5", "window_stride=-5"),
+        ("algo.pipeline_stage_num=9", "pipeline_stage_num=9 is not valid: .* from 1 to num_parallel_envs=8"),
         ("algo.max_episode_length=-20", "max_episode_length=-20"),
         ("training.n_steps=0", "training.n_steps=0"),
         ("rollout.interval=0", "rollout.interval=0"),
