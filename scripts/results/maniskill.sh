@@ -18,6 +18,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/from_nothing.sh"
 
 suite=maniskill
-set_defaults PushCube-v1 100 800 12 100 50 10
+set_defaults PushCube-v1 500 1600 20 100 50 10
 bash "$root/scripts/setup_maniskill.sh"
 from_nothing algo.demo_batch_size=4 algo.num_epochs=3
