@@ -70,6 +70,8 @@ def check_cluster(cfg: DictConfig) -> None:
     one_of("cluster.sharding", cluster.sharding, MODES)
     has_workers = cluster.address is not None and cluster.placement == "rollouts"
     one_of("cluster.staleness", cluster.staleness, (0, 1) if has_workers else (0,))
+    if has_workers and "rollout_generator" not in cfg.algo:
+        raise ValueError("cluster.address is not valid with an algorithm that has no rollouts: set it to null")
     if cluster.placement == "simulators":
         if cluster.address is None:
             raise ValueError("cluster.placement=simulators is not valid with cluster.address=null: there is no cluster")
@@ -147,8 +149,6 @@ def make_group_source(cfg: DictConfig, runner: Any, distributed: Distributed) ->
     if cluster["placement"] == "simulators":
         resources = {"CPU": 1} if resources is None else resources
         return RemoteSimulators(runner, address, resources, timeouts["start_s"], distributed)
-    if "rollout_generator" not in cfg.algo:
-        raise ValueError("cluster.address is not valid with an algorithm that has no rollouts: set it to null")
     if resources is None:
         gpu = {"GPU": 1} if distributed.device.type == "cuda" else {}
         resources = {"CPU": cfg.algo.num_parallel_envs, **gpu}
