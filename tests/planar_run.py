@@ -150,6 +150,11 @@ def weights_of(run_dir: Path) -> dict[str, torch.Tensor]:
     return weights_in(complete_checkpoints(run_dir / "checkpoints")[-1] / "policy")
 
 
+def assert_equal_weights(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    """Bit for bit."""
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
 def weights_in(folder: Path) -> dict[str, torch.Tensor]:
     """Of the network and of its heads."""
     files = {path.stem: load_file(path) for path in folder.glob("*.safetensors")}

@@ -6,7 +6,7 @@
 #
 # Every stage, small:
 #
-#   DEMOS=1 SFT_STEPS=10 RL_STEPS=1 EPISODES=1 MAX_STEPS=150 bash scripts/results/metaworld_mt10.sh runs/small
+#   DEMOS=1 SFT_STEPS=6 RL_STEPS=1 EPISODES=1 MAX_STEPS=50 bash scripts/results/metaworld_mt10.sh runs/small
 #
 # Variables as in metaworld.sh.
 set -euo pipefail

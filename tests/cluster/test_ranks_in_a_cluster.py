@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from planar_run import weights_of
+from planar_run import assert_equal_weights, weights_of
 
 ray = pytest.importorskip("ray", reason="needs Ray: python -m pip install -c scripts/constraints.txt -e '.[cluster]'")
 
@@ -43,16 +43,12 @@ def address(cluster: str) -> str:
     return f"cluster.address={ray.get_runtime_context().gcs_address}"
 
 
-def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
-    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-
-
 @pytest.mark.parametrize("placement", ["rollouts", "simulators"])
 def test_two_ranks_share_a_cluster_and_change_no_weight(
     tmp_path: Path, tiny_policy_folder: Path, here: dict[str, torch.Tensor], address: str, placement: str
 ) -> None:
     there = final(tmp_path / "there", tiny_policy_folder, address, f"cluster.placement={placement}")
-    assert_equal(here, there)
+    assert_equal_weights(here, there)
 
 
 def test_ranks_that_share_out_their_weights_may_have_simulators_in_a_cluster(
@@ -60,7 +56,7 @@ def test_ranks_that_share_out_their_weights_may_have_simulators_in_a_cluster(
 ) -> None:
     here = final(tmp_path / "here", tiny_policy_folder, "cluster.sharding=fsdp2")
     remote = ("cluster.sharding=fsdp2", "cluster.placement=simulators", address)
-    assert_equal(here, final(tmp_path / "there", tiny_policy_folder, *remote))
+    assert_equal_weights(here, final(tmp_path / "there", tiny_policy_folder, *remote))
 
 
 @pytest.mark.parametrize(

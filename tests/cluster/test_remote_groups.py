@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from planar_run import EVERYTHING, NOISE, planar_config, weights_of
+from planar_run import EVERYTHING, NOISE, assert_equal_weights, planar_config, weights_of
 
 from ript.algos.rl_optimizers.group_source import GroupRequest
 from ript.training.checkpoint import complete_checkpoints
@@ -34,10 +34,6 @@ def final(run_dir: Path, policy: Path, *overrides: str) -> dict[str, torch.Tenso
     """The weights that a run ends with."""
     run(planar_config(run_dir, policy, *overrides))
     return weights_of(run_dir)
-
-
-def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
-    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.fixture
@@ -66,7 +62,7 @@ def test_weights_are_those_of_a_run_in_this_process(
 ) -> None:
     here = final(tmp_path / "here", tiny_policy_folder, *algorithm, *SHORT)
     there = final(tmp_path / "there", tiny_policy_folder, *algorithm, *SHORT, *remote(cluster, workers))
-    assert_equal(here, there)
+    assert_equal_weights(here, there)
 
 
 def test_a_killed_worker_plays_its_groups_again(
@@ -76,7 +72,7 @@ def test_a_killed_worker_plays_its_groups_again(
     killed = on_asking(lambda process: os.kill(process, signal.SIGKILL))
     there = final(tmp_path / "there", tiny_policy_folder, *SHORT, *remote(cluster, 2))
     assert killed and not psutil.pid_exists(killed[0])
-    assert_equal(here, there)
+    assert_equal_weights(here, there)
 
 
 def test_a_killed_simulator_plays_its_group_again(
@@ -86,7 +82,7 @@ def test_a_killed_simulator_plays_its_group_again(
     on_asking(lambda process: (tmp_path / "die").touch())
     there = final(tmp_path / "there", tiny_policy_folder, *SHORT, *PROCESSES, *remote(cluster, 1))
     assert not (tmp_path / "die").exists(), "no simulator died"
-    assert_equal(here, there)
+    assert_equal_weights(here, there)
 
 
 def test_a_run_with_staleness_repeats_itself_and_goes_on_after_a_kill(
@@ -96,7 +92,7 @@ def test_a_run_with_staleness_repeats_itself_and_goes_on_after_a_kill(
     whole = final(tmp_path / "whole", tiny_policy_folder, *options, *remote(cluster, 1))
     run(planar_config(tmp_path / "parts", tiny_policy_folder, *options, *remote(cluster, 2), "training.cut=2"))
     parts = final(tmp_path / "parts", tiny_policy_folder, *options, *remote(cluster, 2), "training.resume=true")
-    assert_equal(whole, parts)
+    assert_equal_weights(whole, parts)
     fresh = final(tmp_path / "fresh", tiny_policy_folder, *NOISE, *SHORT)
     assert any(not torch.equal(whole[name], fresh[name]) for name in whole)
 

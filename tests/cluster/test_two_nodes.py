@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from planar_run import planar_config, weights_of
+from planar_run import assert_equal_weights, planar_config, weights_of
 from two_nodes import PORT, TESTS, Node, refused, two_nodes
 
 from ript.training.checkpoint import complete_checkpoints
@@ -41,10 +41,6 @@ def here(tmp_path_factory: pytest.TempPathFactory, tiny_policy_folder: Path) -> 
 def final(run_dir: Path, policy: Path, *overrides: str) -> dict[str, torch.Tensor]:
     run(planar_config(run_dir, policy, *SHORT, *overrides))
     return weights_of(run_dir)
-
-
-def assert_equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
-    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 @contextmanager
@@ -86,7 +82,7 @@ def test_workers_of_two_nodes_play_what_is_played_without_ray(
         with learner(head, environ, tmp_path / "run", tiny_policy_folder, *options):
             for node in (head, other):
                 node.wait_for(PLAYS)
-    assert_equal(here, weights_of(tmp_path / "run"))
+    assert_equal_weights(here, weights_of(tmp_path / "run"))
     assert_nothing_is_left(head, other)
 
 
@@ -103,7 +99,7 @@ def test_the_groups_of_a_node_that_is_lost_are_played_again_on_the_other(
                 worker.wait(60)
             else:
                 other.unplug()
-    assert_equal(here, weights_of(tmp_path / "run"))
+    assert_equal_weights(here, weights_of(tmp_path / "run"))
     assert_nothing_is_left(head, other)
 
 
@@ -118,7 +114,7 @@ def test_simulators_on_another_node_and_one_that_is_killed_change_no_weight(
             assert not head.processes("ray::EnvWorker") and len(other.processes("ray::EnvWorker")) == 2
             other.processes("ray::EnvWorker")[0].kill()
     assert "are played again: environment worker" in (tmp_path / "log").read_text()
-    assert_equal(here, weights_of(tmp_path / "run"))
+    assert_equal_weights(here, weights_of(tmp_path / "run"))
     assert_nothing_is_left(head, other)
 
 
@@ -131,5 +127,5 @@ def test_simulators_of_a_node_that_dies_are_made_anew_on_the_other(tmp_path: Pat
             assert len(other.processes("ray::EnvWorker")) == 1
             assert len(other.kill("/raylet/raylet")) == 1
     assert "are played again: environment worker" in (tmp_path / "log").read_text()
-    assert_equal(here, weights_of(tmp_path / "run"))
+    assert_equal_weights(here, weights_of(tmp_path / "run"))
     assert_nothing_is_left(head, other)
